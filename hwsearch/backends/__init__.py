@@ -1,0 +1,1 @@
+"""Deployment backends, one file each."""

@@ -1,0 +1,1 @@
+"""What a model takes of a microcontroller: pure functions of columns."""

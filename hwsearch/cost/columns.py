@@ -1,0 +1,77 @@
+"""Columns: n candidate sizings of one Graph; everything a cost is computed from, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsearch.graph import BITS, WEIGHT_OPS, Graph
+
+Ints = NDArray[np.int64]
+
+MIN_RANK = 4
+"""Shapes are right-aligned and padded with leading ones to at least NHWC."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """n candidates that share one topology and differ in sizes.
+
+    Attributes:
+        graph: the shared topology; its own shapes and dtypes are those of the unresized network.
+        shapes: int64 [n, tensors, rank], right-aligned, padded with leading ones; so
+            ``shapes[..., -1]`` is channels (inputs of a dense layer's weights, of a convolution's).
+        bits: int64 [n, tensors], bits of one element.
+    """
+
+    graph: Graph
+    shapes: Ints
+    bits: Ints
+
+    @classmethod
+    def of(cls, graph: Graph) -> Columns:
+        """The network as it stands: one candidate."""
+        rank = max([MIN_RANK, *(len(t.shape) for t in graph.tensors)])
+        shapes = [[1] * (rank - len(t.shape)) + list(t.shape) for t in graph.tensors]
+        bits = [BITS[t.dtype] for t in graph.tensors]
+        return cls(
+            graph, np.array([shapes], np.int64).reshape(1, -1, rank), np.array([bits], np.int64)
+        )
+
+    def __len__(self) -> int:
+        """Number of candidates."""
+        return len(self.shapes)
+
+    def take(self, rows: Sequence[int] | Ints | NDArray[np.bool_]) -> Columns:
+        """Only these candidates."""
+        return Columns(self.graph, self.shapes[rows], self.bits[rows])
+
+    @cached_property
+    def elements(self) -> Ints:
+        """int64 [n, tensors]: elements of each tensor."""
+        return self.shapes.prod(axis=-1)
+
+    @cached_property
+    def tensor_bytes(self) -> Ints:
+        """int64 [n, tensors]: bytes of each tensor, sub-byte types packed and rounded up to whole bytes."""
+        return -(-self.elements * self.bits // 8)
+
+    @cached_property
+    def macs(self) -> Ints:
+        """int64 [n, ops]: multiply-accumulates of each operator for one inference; 0 where it has none."""
+        macs = np.zeros((len(self), len(self.graph.ops)), np.int64)
+        for i, op in enumerate(self.graph.ops):
+            if op.kind not in WEIGHT_OPS:
+                continue
+            weights = self.shapes[:, op.inputs[1]]
+            if op.kind == "transpose_conv":
+                macs[:, i] = self.elements[:, op.inputs[2]] * weights[:, -4:-1].prod(axis=-1)
+            elif op.kind == "depthwise_conv_2d":
+                macs[:, i] = self.elements[:, op.outputs[0]] * weights[:, -3] * weights[:, -2]
+            else:
+                macs[:, i] = self.elements[:, op.outputs[0]] * weights[:, -3:].prod(axis=-1)
+        return macs
