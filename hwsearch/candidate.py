@@ -1,0 +1,145 @@
+"""A trial after each stage: Candidate → Trained → Verified; each contains the one before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hwsearch.cost.cost import Cost
+from hwsearch.space import Configuration
+
+Level = Literal["image", "outputs", "estimate"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of one deployed artefact on data that is named.
+
+    Attributes:
+        value: the metric.
+        low, high: its 95 % interval.
+        samples: how many it was measured on.
+        oracle: what ran the artefact, e.g. ``"tflite-micro"``, ``"LiteRT XNNPACK"``, ``"Keras"``.
+    """
+
+    value: float
+    low: float
+    high: float
+    samples: int
+    oracle: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that was asked for, and its estimated cost.
+
+    Attributes:
+        number: of the trial in its study.
+        configuration: the choice.
+        cost: estimated before any training.
+    """
+
+    number: int
+    configuration: Configuration
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a fine-tune: mean training loss, and the metric on the search half if it was taken."""
+
+    loss: float
+    metric: float | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A candidate that was trained, converted and scored.
+
+    Attributes:
+        candidate: what was asked for.
+        tflite: the artefact.
+        score: on the half of the validation data that the search optimises.
+        curve: the fine-tune's epochs; shared by all leaves of one training.
+        train_s: seconds of the fine-tune, 0 for a leaf of another trial's training.
+    """
+
+    candidate: Candidate
+    tflite: Path
+    score: Score
+    curve: tuple[Epoch, ...]
+    train_s: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a device, emulator or host oracle said of one artefact; what it cannot know is None.
+
+    Attributes:
+        device: e.g. ``"tflite-micro wheel, x86-64"``, ``"emulator:cortex-m4"``.
+        kind: ``"board"``, ``"emulator"`` or ``"host"``.
+        arena_bytes: non-persistent part of the arena (activations and scratch).
+        flash_bytes, ram_bytes: of the linked image.
+        instructions, cycles: of one inference.
+        latency_s, energy_j: of one inference.
+        repeats: inferences measured.
+        spread: relative half-range of their times.
+        compared_outputs, mismatched_outputs: output bytes compared with the oracle's.
+    """
+
+    device: str
+    kind: Literal["board", "emulator", "host"]
+    arena_bytes: int | None = None
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    instructions: int | None = None
+    cycles: float | None = None
+    latency_s: float | None = None
+    energy_j: float | None = None
+    repeats: int = 1
+    spread: float | None = None
+    compared_outputs: int = 0
+    mismatched_outputs: int = 0
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A finalist: run by the oracle and scored on data that the search never saw.
+
+    Attributes:
+        trained: the trial.
+        level: how far it was proven: ``"image"`` linked, run and every output byte compared;
+            ``"outputs"`` run by the host oracle, its arena measured; ``"estimate"`` neither.
+        score: on the report half or the test data.
+        difference: to the original float model, paired over the same samples (this minus original).
+        measurement: what the device or oracle said; None at level ``"estimate"``.
+        note: why it is not at a higher level, or "".
+    """
+
+    trained: Trained
+    level: Level
+    score: Score
+    difference: Score
+    measurement: Measurement | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class NearestMiss:
+    """When nothing fits: the configuration that came nearest.
+
+    Attributes:
+        candidate: it.
+        limit: the cost whose limit it exceeds most, e.g. ``"ram_bytes"``.
+        excess: by how much, relative to the limit.
+        op_index, op_kind: the operator that sets that cost's peak or takes its largest share.
+        op_share: what that operator takes of it, in the cost's unit.
+    """
+
+    candidate: Candidate
+    limit: str
+    excess: float
+    op_index: int
+    op_kind: str
+    op_share: float
