@@ -72,6 +72,8 @@ class Columns:
                 macs[:, i] = self.elements[:, op.inputs[2]] * weights[:, -4:-1].prod(axis=-1)
             elif op.kind == "depthwise_conv_2d":
                 macs[:, i] = self.elements[:, op.outputs[0]] * weights[:, -3] * weights[:, -2]
+            elif op.kind == "fully_connected":  # its weights are [units, inputs]
+                macs[:, i] = self.elements[:, op.outputs[0]] * weights[:, -1]
             else:
                 macs[:, i] = self.elements[:, op.outputs[0]] * weights[:, -3:].prod(axis=-1)
         return macs

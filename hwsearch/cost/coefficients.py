@@ -1,0 +1,143 @@
+"""Fitted cycles per quantity, each set with where it is from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsearch.cost.kernels import CLASSES, QUANTITIES
+from hwsearch.errors import ModelFileError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CoefficientSet:
+    """Cycles per quantity of one (core, runtime, version).
+
+    Attributes:
+        core, runtime, version: what it holds for.
+        boards: where the rows behind it were measured; empty when it is borrowed.
+        date: of the data.
+        rows: measurements of this very (core, runtime, version); 0 when it is borrowed from
+            other cores and versions of the same runtime.
+        error: mean absolute relative error of whole networks whose family was left out of the
+            fit; None where no network was.
+        note: compiler, flags, and what is special.
+        cycles: ``"<class>.<quantity>"`` to cycles; ``"op"`` is the cost of every operator.
+    """
+
+    core: str
+    runtime: str
+    version: str
+    boards: tuple[str, ...]
+    date: str
+    rows: int
+    error: float | None
+    note: str
+    cycles: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def table(self) -> NDArray[np.float64]:
+        """float64 [len(CLASSES), len(QUANTITIES)]: the coefficients as an array."""
+        table = np.zeros((len(CLASSES), len(QUANTITIES)))
+        table[:-1, 0] = self.cycles.get("op", 0.0)  # the last class, free, costs nothing
+        for i, name in enumerate(CLASSES):
+            for j, quantity in enumerate(QUANTITIES):
+                table[i, j] = self.cycles.get(f"{name}.{quantity}", table[i, j])
+        return table
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Quantiles of leave-one-family-out residuals of one (core, runtime, version, kind).
+
+    Attributes:
+        core, runtime, version, kind: what they hold for; ``"*"`` is any.
+        low, high: the truth lay in ``estimate * [1 + low, 1 + high]`` in 90 % of the cases.
+        rows, families: how many they were taken from.
+    """
+
+    core: str
+    runtime: str
+    version: str
+    kind: str
+    low: float
+    high: float
+    rows: int
+    families: int
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Every fitted set, and how well each did on families it had not seen."""
+
+    sets: tuple[CoefficientSet, ...]
+    residuals: tuple[Residuals, ...]
+
+    @cached_property
+    def by_name(self) -> dict[tuple[str, str, str], CoefficientSet]:
+        """Sets by (core, runtime, version)."""
+        return {(s.core, s.runtime, s.version): s for s in self.sets}
+
+    @classmethod
+    def load(cls, path: Path) -> Coefficients:
+        """The coefficients in a file.
+
+        Raises:
+            ModelFileError: it cannot be read, or is of another format.
+        """
+        try:
+            return cls.parse(path.read_text())
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"{path} holds no coefficients: {error}. Write it with "
+                f"'python -m hwsearch.calibrate FOLDER {path}'."
+            ) from error
+
+    @classmethod
+    def parse(cls, text: str) -> Coefficients:
+        """The coefficients in this JSON."""
+        raw = json.loads(text)
+        if raw["format"] != FORMAT:
+            raise ValueError(f"format {raw['format']}, expected {FORMAT}")
+        return cls(
+            tuple(CoefficientSet(**{**s, "boards": tuple(s["boards"])}) for s in raw["sets"]),
+            tuple(Residuals(**r) for r in raw["residuals"]),
+        )
+
+    def to_json(self) -> str:
+        """The file's content: four significant digits, a set a line, so that diffs read."""
+        sets = [json.dumps(_rounded(asdict(s))) for s in self.sets]
+        residuals = [json.dumps(_rounded(asdict(r))) for r in self.residuals]
+        return (
+            f'{{"format": {FORMAT},\n"sets": [\n'
+            + ",\n".join(sets)
+            + '\n],\n"residuals": [\n'
+            + ",\n".join(residuals)
+            + "\n]}\n"
+        )
+
+
+def _rounded(value: object) -> object:
+    """Floats to four significant digits, everywhere."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return value
+
+
+@cache
+def shipped() -> Coefficients:
+    """The coefficients that come with the package."""
+    return Coefficients.parse(
+        resources.files("hwsearch.cost").joinpath("coefficients.json").read_text()
+    )
