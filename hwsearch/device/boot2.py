@@ -1,0 +1,41 @@
+"""The checksum of an RP2040's second-stage boot loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from hwsearch.errors import ImageError
+
+BOOT2_BYTES = 256
+"""The boot ROM checks and runs the first 256 bytes of flash (RP2040 datasheet 2.8.1.3.1)."""
+
+
+def crc32_boot2(code: bytes) -> int:
+    """CRC-32 as the RP2040's boot ROM computes it: polynomial 0x04C11DB7, most significant bit
+    first, initial value all ones, no final inversion (RP2040 datasheet 2.8.1.3.1)."""
+    crc = 0xFFFFFFFF
+    for byte in code:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = ((crc << 1) ^ (0x04C11DB7 if crc & 0x80000000 else 0)) & 0xFFFFFFFF
+    return crc
+
+
+def write_checksum(elf: Path) -> None:
+    """Write the checksum into the last word of section ``.boot`` of an ELF, in place.
+
+    Raises:
+        ImageError: the section is not 256 bytes long.
+    """
+    with elf.open("rb") as file:
+        section = ELFFile(file).get_section_by_name(".boot")
+        if section is None or section["sh_size"] != BOOT2_BYTES:
+            raise ImageError(
+                f"section .boot of {elf} must be {BOOT2_BYTES} bytes, the boot loader's size."
+            )
+        offset, code = section["sh_offset"], section.data()[: BOOT2_BYTES - 4]
+    with elf.open("r+b") as file:
+        file.seek(offset + BOOT2_BYTES - 4)
+        file.write(crc32_boot2(code).to_bytes(4, "little"))
