@@ -1,0 +1,183 @@
+"""Models in and out of files: .keras and .h5 in, float32 ``.tflite`` with a batch of 1 out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+
+from hwsearch.errors import ConversionError, ModelFileError
+from hwsearch.graph import flatbuffer, keras_channels
+
+SIGNATURE = "serving_default"
+"""Name of the one signature of every file that :func:`to_float_tflite` writes."""
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """The Keras 3 model in a ``.keras`` or ``.h5`` file, not compiled unless it was.
+
+    Code that the file carries (pickled lambdas) is not run: Keras' safe mode stays on.
+
+    Raises:
+        ModelFileError: no such file, another kind of file, damaged, made by Keras 2 in a way that
+            Keras 3 cannot read, or with classes that are not registered.
+    """
+    path = Path(path)
+    if path.suffix not in (".keras", ".h5"):
+        raise ModelFileError(
+            f"{path} is not a .keras or .h5 file. Save the model with model.save('model.keras')."
+        )
+    if not path.is_file():
+        raise ModelFileError(f"there is no file {path}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # a compile state that cannot be restored is not needed
+            model = keras.models.load_model(path, safe_mode=True)
+    except Exception as error:
+        raise ModelFileError(
+            f"{path} cannot be read as a Keras 3 model: {_first_line(error)} Expected a file that "
+            "keras.models.load_model opens. Custom classes need @keras.saving.register_keras_"
+            "serializable() and their module imported; lambdas must become layers."
+        ) from error
+    return model
+
+
+def names(model: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(input names, output names) of a model, in the order of ``model.inputs`` and ``.outputs``.
+
+    Dictionary keys where the model takes or gives dictionaries, else names of layers; made
+    unique by ``_1``, ``_2`` … These are the names in the signature of its ``.tflite``.
+    """
+    core = keras_channels.functional(model)
+    return _unique(core.input), _unique(core.output)
+
+
+def to_float_tflite(model: keras.Model) -> bytes:
+    """The model as a float32 ``.tflite``: batch 1, inputs and outputs in the model's order.
+
+    It has one signature, :data:`SIGNATURE`, with the names that :func:`names` gives. Variables
+    are frozen to constants before conversion; nothing is printed.
+
+    Raises:
+        ModelError: the model is subclassed, unbuilt, of open shape, or holds NaN.
+        ConversionError: the converter failed, or an operator needs TensorFlow at run time.
+    """
+    keras_channels.check_model(model)
+    if keras.backend.backend() != "tensorflow":
+        raise ConversionError(
+            f"Keras runs on {keras.backend.backend()!r}, conversion needs TensorFlow. Set "
+            "KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+    try:
+        with _silence():
+            content = _convert(_with_batch_of_one(model))
+    except Exception as error:
+        raise ConversionError(
+            f"TensorFlow could not convert model {model.name!r}: {_first_line(error)} If it names "
+            "an operator, replace the layer that makes it by one that TensorFlow Lite has."
+        ) from error
+    return _signed(content, *names(model))
+
+
+def _with_batch_of_one(model: keras.Model) -> keras.Model:
+    """The model itself, or a clone where its inputs fix another batch."""
+    core = keras_channels.functional(model)
+    if all(tensor.shape[0] in (None, 1) for tensor in core.inputs):
+        return model
+    inputs = [
+        keras.Input(batch_shape=(1, *t.shape[1:]), dtype=t.dtype, name=t.name) for t in core.inputs
+    ]
+    clone = keras.models.clone_model(core, keras.tree.pack_sequence_as(core.input, inputs))
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+def _convert(model: keras.Model) -> bytes:
+    core = keras_channels.functional(model)
+
+    def call(*flat: Any) -> tuple[Any, ...]:
+        outputs = core(keras.tree.pack_sequence_as(core.input, list(flat)), training=False)
+        return tuple(tf.identity(tensor) for tensor in keras.tree.flatten(outputs))
+
+    specs = [
+        tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=f"input_{i:03}")
+        for i, tensor in enumerate(core.inputs)
+    ]
+    concrete = tf.function(call, autograph=False).get_concrete_function(*specs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    # Freezing at once is four times faster than by way of a SavedModel, and makes the same
+    # operators; lowered to a SavedModel the variables would stay operators of their own (TF 2.21).
+    converter.experimental_lower_to_saved_model = False
+    return bytes(converter.convert())
+
+
+def _signed(content: bytes, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> bytes:
+    """The file with a signature; its inputs and outputs must be in the order of these names."""
+    model = flatbuffer.unpack(content)
+    graph = model.subgraphs[0]
+    if len(graph.inputs) != len(inputs) or len(graph.outputs) != len(outputs):
+        raise ConversionError(
+            f"the converted file has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, "
+            f"the model {len(inputs)} and {len(outputs)}. An input that nothing reads, or one "
+            "that is also an output, must be removed from the model."
+        )
+    given = sorted(graph.inputs, key=lambda i: graph.tensors[i].name)  # input_000, input_001 …
+    graph.inputs = given
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE
+    signature.subgraphIndex = 0
+    signature.inputs = [_named(n, i) for n, i in zip(inputs, given, strict=True)]
+    signature.outputs = [_named(n, i) for n, i in zip(outputs, graph.outputs, strict=True)]
+    model.signatureDefs = [signature]
+    return flatbuffer.pack(model)
+
+
+def _named(name: str, tensor: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(tensor)
+    return entry
+
+
+def _unique(tensors: Any) -> tuple[str, ...]:
+    taken: dict[str, int] = {}
+    unique = []
+    for path, tensor in keras.tree.flatten_with_path(tensors):
+        keys = [str(key) for key in path if isinstance(key, str)]
+        name = "_".join(keys) or tensor._keras_history.operation.name
+        taken[name] = taken.get(name, -1) + 1
+        unique.append(f"{name}_{taken[name]}" if taken[name] else name)
+    return tuple(unique)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300].rstrip(".") + "."
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing on the process' own stdout and stderr meanwhile: the converter logs from C++."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = [(fd, os.dup(fd)) for fd in (1, 2)]
+        try:
+            for fd, _ in kept:
+                os.dup2(sink.fileno(), fd)
+            yield
+        finally:
+            for fd, copy in kept:
+                os.dup2(copy, fd)
+                os.close(copy)
