@@ -1,0 +1,340 @@
+"""Report: what a search found: the Pareto front, the model to deploy, or the nearest miss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwsearch.board import Board
+from hwsearch.budget import Budget
+from hwsearch.candidate import Level, Measurement, NearestMiss, Score, Trained, Verified
+from hwsearch.cost.cost import COSTS, Cost, OpCost
+from hwsearch.errors import ModelFileError, UnknownNameError
+from hwsearch.pareto import Mode, choose, pareto
+from hwsearch.record import from_json, to_json
+from hwsearch.space import Configuration
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["Choice", "Report", "choose", "pareto"]
+
+SCHEMA = 1
+"""Version of the JSON that :meth:`Report.save` writes."""
+
+
+class Printed(str):
+    """Text that was printed already: an interactive prompt does not echo it again."""
+
+    def __repr__(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a search found.
+
+    Attributes:
+        study: its name.
+        board, budget: what it was searched for; the budget with the board's own limits filled in.
+        metric, mode: what was scored, and whether more is better.
+        original: the float model on the report half.
+        original_tflite_bytes: size of the unpruned model's own int8 ``.tflite``.
+        finalists: every verified model inside the budget, in any order.
+        winner: the one of them to deploy, None when nothing fits; users read :attr:`chosen`.
+        nearest_miss: when nothing fits.
+        asked: configurations that the sampler proposed.
+        rejected: of these, how many were over budget and cost no training.
+        screened: random points judged outside the study.
+        trained: trainings.
+        scored: leaves quantized and scored.
+        failed: trials that crashed or timed out.
+        disqualified: finalists that verification threw out, each with the reason.
+        seconds: wall time of the search.
+        interrupted: whether it was stopped before its trials or its time were used up.
+        notes: what was said once: no data, frozen layers …
+        history: every scored trial, in the order of their numbers.
+        directory: where the artefacts lie.
+        tracking: MLflow's link, or why there is none.
+    """
+
+    study: str
+    board: Board
+    budget: Budget
+    metric: str
+    mode: Mode
+    original: Score
+    original_tflite_bytes: int
+    finalists: tuple[Verified, ...]
+    winner: Verified | None
+    nearest_miss: NearestMiss | None
+    asked: int
+    rejected: int
+    screened: int
+    trained: int
+    scored: int
+    failed: int
+    disqualified: tuple[tuple[Verified, str], ...]
+    seconds: float
+    interrupted: bool
+    notes: tuple[str, ...]
+    history: tuple[Trained, ...]
+    directory: Path
+    tracking: str
+
+    @cached_property
+    def front(self) -> tuple[Choice, ...]:
+        """The finalists that none beats in both metric and budgeted costs, best metric first.
+
+        The metric is that of the report half; a cost is the measured one where there is one.
+        """
+        choices = [Choice(v, self) for v in self.finalists]
+        sign = -1 if self.mode == "max" else 1
+        limits = list(self.budget.limits) or ["flash_bytes"]
+        values = [[c.score.value, *(_or(c.known(name), 0.0) for name in limits)] for c in choices]
+        mask = pareto(
+            np.array(values, np.float64).reshape(-1, 1 + len(limits)),
+            [self.mode, *(["min"] * len(limits))],  # type: ignore[list-item]
+        )
+        kept = [c for c, on_front in zip(choices, mask, strict=True) if on_front]
+        return tuple(sorted(kept, key=lambda c: (sign * c.score.value, c.number)))
+
+    @cached_property
+    def chosen(self) -> Choice | None:
+        """The model to deploy, None when nothing fits."""
+        return None if self.winner is None else Choice(self.winner, self)
+
+    @property
+    def shown(self) -> tuple[Choice, ...]:
+        """The front, and the chosen one where it is not on it; best metric first."""
+        numbers = {c.number for c in self.front}
+        extra = [] if self.chosen is None or self.chosen.number in numbers else [self.chosen]
+        sign = -1 if self.mode == "max" else 1
+        return tuple(sorted([*self.front, *extra], key=lambda c: (sign * c.score.value, c.number)))
+
+    def trial(self, number: int) -> Choice:
+        """A finalist by its trial number.
+
+        Raises:
+            UnknownNameError: no finalist has it; lists those there are.
+        """
+        for verified in self.finalists:
+            if verified.trained.candidate.number == number:
+                return Choice(verified, self)
+        known = (str(v.trained.candidate.number) for v in self.finalists)
+        raise UnknownNameError("finalist", number, known)
+
+    def table(self) -> str:
+        """Prints the report as a table, fitted to the terminal; the same text is returned."""
+        from hwsearch.table import print_table
+
+        return Printed(print_table(self))
+
+    def explain(self) -> str:
+        """Why this model, which limit binds and at which operator, what more room would buy.
+
+        When nothing fits: the nearest miss, its limit, by how much, and the operator behind it.
+        """
+        from hwsearch.table import explain
+
+        return explain(self)
+
+    def _repr_html_(self) -> str:
+        from hwsearch.table import html_table
+
+        return html_table(self)
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """The figures of the search: Pareto front, hypervolume, cost by operator.
+
+        Args:
+            path: where to save them: one ``.png`` or ``.svg``; None saves nothing.
+
+        Returns:
+            matplotlib.figure.Figure: a notebook shows it.
+        """
+        from hwsearch.plot import overview, save
+
+        figure = overview(self)
+        if path is not None:
+            save(figure, Path(path))
+        return figure
+
+    def html(self, path: str | Path) -> Path:
+        """Writes the report with its figures as one file that opens offline; returns its path."""
+        from hwsearch.page import page
+
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(self), encoding="utf-8")
+        return path
+
+    def to_dataframe(self) -> DataFrame:
+        """One row a scored trial, by number: configuration, estimates, scores, measurements.
+
+        Columns ``report_*`` and ``measured_*`` are NaN for trials that were not finalists.
+        """
+        import pandas as pd
+
+        verified = {v.trained.candidate.number: v for v in self.finalists}
+        rows = [self._row(t, verified.get(t.candidate.number)) for t in self.history]
+        return pd.DataFrame(rows).set_index("trial") if rows else pd.DataFrame()
+
+    def _row(self, trained: Trained, verified: Verified | None) -> dict[str, Any]:
+        candidate, configuration = trained.candidate, trained.candidate.configuration
+        row: dict[str, Any] = {
+            "trial": candidate.number,
+            "backend": configuration.backend,
+            "activation_bits": configuration.activation_bits,
+            "weight_bits": "-".join(map(str, configuration.weight_bits)),
+            "widths": "-".join(map(str, configuration.widths)),
+            "saliency": configuration.saliency,
+            self.metric: trained.score.value,
+            "macs": candidate.cost.macs,
+            **{name: getattr(candidate.cost, name) for name in COSTS},
+            "train_s": trained.train_s,
+            "level": verified.level if verified else None,
+            f"report_{self.metric}": verified.score.value if verified else None,
+            "chosen": self.winner is not None
+            and self.winner.trained.candidate.number == candidate.number,
+        }
+        measured = verified.measurement if verified else None
+        for name in (*COSTS, "arena_bytes", "instructions", "cycles"):
+            row[f"measured_{name}"] = getattr(measured, name) if measured else None
+        return row
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON's types; keys are field names, with units; paths below
+        :attr:`directory` are relative to it."""
+        record = {"schema": SCHEMA, **to_json(self, self.directory)}
+        return record | {"directory": self.directory.as_posix()}
+
+    def save(self, path: str | Path) -> Path:
+        """Writes :meth:`to_dict` as JSON; returns the path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(as_text(self.to_dict()), encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """What :meth:`save` wrote.
+
+        A relative ``directory`` (an exported bundle has one) is relative to the file.
+
+        Raises:
+            ModelFileError: the file cannot be read, or is not a report.
+        """
+        path = Path(path)
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ModelFileError(f"cannot read the report in {path}: {error}") from error
+        if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
+            raise ModelFileError(
+                f"{path} is not a report of schema {SCHEMA}. Expected what Report.save wrote."
+            )
+        directory = path.parent / str(record.get("directory", "."))  # an absolute one stays
+        report: Report = from_json(cls, record, directory)
+        return replace(report, directory=directory)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One deployable model of a report.
+
+    Attributes:
+        verified: the trial, with everything that is known of it.
+        report: the report that it is in.
+    """
+
+    verified: Verified
+    report: Report = field(repr=False, compare=False)
+
+    @property
+    def number(self) -> int:
+        """Of the trial."""
+        return self.verified.trained.candidate.number
+
+    @property
+    def tflite(self) -> Path:
+        """The artefact."""
+        return self.verified.trained.tflite
+
+    @property
+    def tflite_bytes(self) -> int | None:
+        """Size of the artefact; None where the file is not at hand."""
+        return self.tflite.stat().st_size if self.tflite.is_file() else None
+
+    @property
+    def score(self) -> Score:
+        """The metric on data that the search never saw."""
+        return self.verified.score
+
+    @property
+    def difference(self) -> Score:
+        """The metric less that of the original float model, paired over the same samples."""
+        return self.verified.difference
+
+    @property
+    def configuration(self) -> Configuration:
+        """What was chosen."""
+        return self.verified.trained.candidate.configuration
+
+    @property
+    def cost(self) -> Cost:
+        """Estimated."""
+        return self.verified.trained.candidate.cost
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """Measured; None at level ``"estimate"``."""
+        return self.verified.measurement
+
+    @property
+    def level(self) -> Level:
+        """How far it was proven."""
+        return self.verified.level
+
+    def known(self, cost: str) -> float | None:
+        """A cost by name, in B, s or J: measured where it was, else estimated; None is unknown."""
+        measured = getattr(self.measurement, cost, None)
+        value = getattr(self.cost, cost) if measured is None else measured
+        return None if value is None else float(value)
+
+    def heaviest(self, cost: str) -> OpCost | None:
+        """The operator with the largest share of a cost; see :func:`heaviest`."""
+        return heaviest(self.cost, cost)
+
+    def export(self, out: str | Path) -> Path:
+        """Writes the bundle: ``.tflite``, C array, report, model card, digests; see ``export.py``.
+
+        Raises:
+            InputError: ``out`` exists and was not made by an export.
+        """
+        from hwsearch.export import export
+
+        return export(self.verified, Path(out), self.report)
+
+
+def heaviest(cost: Cost, name: str) -> OpCost | None:
+    """The operator with the largest share of a cost: constants for flash, bytes alive for RAM,
+    cycles for latency and energy. None where there is no break-down."""
+    attribute = {"flash_bytes": "flash_bytes", "ram_bytes": "live_bytes"}.get(name, "cycles")
+    known = [op for op in cost.ops if getattr(op, attribute) is not None]
+    return max(known, key=lambda op: float(getattr(op, attribute)), default=None)
+
+
+def as_text(record: object) -> str:
+    """JSON as all files of the project have it: indented, in the order given."""
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -1,0 +1,423 @@
+"""A search in MLflow: a parent run for the search, a child run for each scored trial.
+
+Nothing here may hurt a search: every call to MLflow runs in one thread, in the order given, and
+what fails is said once and counted. What is not logged is not kept either: the study has it, and
+:meth:`Tracker.finish` or the next search of that name logs it then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwsearch import runs
+from hwsearch.candidate import Trained
+from hwsearch.graph.tflite import read
+from hwsearch.report import Report
+from hwsearch.space import Layout
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger("hwsearch")
+
+QUEUE = 256
+"""Trials that may wait to be logged; more are left to :meth:`Tracker.finish`."""
+
+RETRY_S = 30.0
+"""After a failure MLflow is left alone for so long."""
+
+HTTP = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+}
+"""MLflow's own settings while one of our calls runs; its defaults wait for minutes."""
+
+STUDY, TRIAL = "hwsearch.study", "hwsearch.trial"
+PARENT = "mlflow.parentRunId"
+
+
+class Tracker:
+    """Logs one study.
+
+    Args:
+        uri: MLflow's tracking URI; None is ``sqlite:///<directory>/mlflow.db``.
+        experiment: its name; made where it is missing.
+        study: its name; a parent run that has it is gone on with.
+        directory: for the default database, and for artifacts unless a server keeps them.
+        wait_s: the longest that :meth:`logged`, :meth:`link` and :meth:`finish` wait.
+
+    Attributes:
+        unlogged: trials that could not be logged so far.
+        trouble: what went wrong last, or "".
+    """
+
+    def __init__(
+        self,
+        uri: str | None,
+        experiment: str,
+        study: str,
+        directory: Path = Path("mlruns"),
+        wait_s: float = 120.0,
+    ) -> None:
+        self.directory = directory.absolute()
+        self.uri = uri or f"sqlite:///{self.directory.as_posix()}/mlflow.db"
+        self.experiment, self.study, self.wait_s = experiment, study, wait_s
+        self.unlogged, self.trouble = 0, ""
+        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(QUEUE)
+        self._thread: threading.Thread | None = None
+        self._failed_at: float | None = None
+        self._client: MlflowClient | None = None
+        self._experiment_id = self._parent_id = ""
+        self._runs: dict[int, tuple[str, bool]] = {}
+        self._params: Mapping[str, object] = {}
+        self._tags: Mapping[str, object] = {}
+        self._layout: Layout | None = None
+
+    def start(
+        self,
+        params: Mapping[str, object],
+        tags: Mapping[str, object] | None = None,
+        layout: Layout | None = None,
+    ) -> None:
+        """Opens the study's parent run, or goes on with it; returns at once.
+
+        Args:
+            params: of the search.
+            tags: of the parent run.
+            layout: names the groups and operators of the trials' configurations.
+        """
+        self._params, self._tags, self._layout = params, tags or {}, layout
+        self._thread = threading.Thread(target=self._work, name="hwsearch-mlflow", daemon=True)
+        self._thread.start()
+        self._submit(lambda: None)
+
+    def trial(self, trained: Trained, excess: Mapping[str, float]) -> None:
+        """Logs a scored trial as a child run, once; returns at once.
+
+        Args:
+            trained: the trial.
+            excess: per limited cost its relative overshoot (``Budget.excess``).
+        """
+        self._submit(lambda: self._trial(trained, excess), trials=1)
+
+    def logged(self) -> set[int]:
+        """Numbers of the trials that MLflow has, also from earlier searches of this name."""
+        self._flush()
+        return {number for number, (_, whole) in self._runs.items() if whole}
+
+    def link(self) -> str:
+        """Where to look at the trials, or why one cannot."""
+        self._flush()
+        if not self._experiment_id:
+            return f"not tracked: {self.trouble or 'MLflow did not answer'}"
+        return runs.link(
+            self.uri, self._experiment_id, runs.key(str(self._params.get("metric", "metric")))
+        )
+
+    def finish(self, report: Report, rejected: Sequence[Mapping[str, object]] = ()) -> None:
+        """Logs what is missing, the counts, pictures, finalists, and the chosen model; waits.
+
+        Args:
+            report: of the search.
+            rejected: rows of the table of rejected configurations.
+        """
+        self._failed_at = None
+        self._submit(lambda: self._finish(report, rejected))
+        self._flush()
+        if self.unlogged:
+            log.warning(
+                "MLflow: %d trials are not logged; the next search of this name does.",
+                self.unlogged,
+            )
+
+    # Below: in the thread.
+
+    def _submit(self, job: Callable[[], None], trials: int = 0) -> None:
+        def guarded() -> None:
+            if self._failed_at is not None and time.monotonic() - self._failed_at < RETRY_S:
+                self.unlogged += trials
+                return
+            try:
+                with _environment(HTTP if self.uri.startswith("http") else {}):
+                    self._open()
+                    job()
+            except Exception as error:  # whatever MLflow, its database or the disk has
+                self.unlogged += trials
+                self._fail(error)
+            else:
+                self._failed_at = None
+
+        try:
+            self._jobs.put_nowait(guarded)
+        except queue.Full:
+            self.unlogged += trials
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            try:
+                job()
+            finally:
+                self._jobs.task_done()
+
+    def _flush(self) -> None:
+        """Waits until what was submitted is done, or ``wait_s`` are over."""
+        if self._thread is None:
+            return
+        done = threading.Event()
+        deadline = time.monotonic() + self.wait_s
+        with contextlib.suppress(queue.Full):
+            self._jobs.put(done.set, timeout=self.wait_s)
+            if done.wait(max(deadline - time.monotonic(), 0)):
+                return
+        self._fail(TimeoutError(f"no answer within {self.wait_s:g} s"))
+
+    def _fail(self, error: Exception) -> None:
+        first = not self.trouble
+        lines = str(error).strip().splitlines() or [""]
+        self.trouble = f"{type(error).__name__}: {lines[0][:200]}"
+        self._failed_at = time.monotonic()
+        if first:
+            log.warning("MLflow: %s. The search goes on untracked.", self.trouble)
+
+    def _open(self) -> None:
+        """Client, experiment, parent run and the trials that it has; once."""
+        if self._parent_id:
+            return
+        from mlflow import MlflowClient  # sets the level of its own logger
+
+        with _quiet():
+            if self.uri.startswith("sqlite:///"):
+                Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            client = self._client = MlflowClient(self.uri)
+            self._experiment_id = self._find_experiment(client)
+        where = f"tags.`{STUDY}` = '{runs.quoted(self.study)}'"
+        parents = []
+        for run in _search(client, self._experiment_id, where):
+            number = run.data.tags.get(TRIAL)
+            if number is None:
+                parents.append(run)
+            else:
+                self._runs[int(number)] = (run.info.run_id, run.info.status == "FINISHED")
+        if parents:
+            run_id = parents[0].info.run_id
+            client.update_run(run_id, status="RUNNING")
+        else:
+            tags = {STUDY: self.study, **{k: str(v) for k, v in self._tags.items()}}
+            run_id = client.create_run(
+                self._experiment_id, run_name=self.study, tags=tags
+            ).info.run_id
+            _log(client, run_id, params=self._params)
+        self._parent_id = run_id
+
+    def _find_experiment(self, client: MlflowClient) -> str:
+        found = client.get_experiment_by_name(self.experiment)
+        if found is not None:
+            return str(found.experiment_id)
+        local = not self.uri.startswith(("http", "databricks"))
+        place = (self.directory / "artifacts" / runs.file_name(self.experiment)).as_uri()
+        return str(
+            client.create_experiment(
+                self.experiment, place if local else None, tags=runs.EXPERIMENT_TAGS
+            )
+        )
+
+    def _trial(self, trained: Trained, excess: Mapping[str, float]) -> None:
+        client, number = self._client, trained.candidate.number
+        assert client is not None
+        run_id, whole = self._runs.get(number, ("", False))
+        if whole:
+            return
+        record = runs.trial(trained, excess, self._params, self._layout)
+        if not run_id:
+            now = int(time.time() * 1000)
+            tags = {STUDY: self.study, TRIAL: str(number), PARENT: self._parent_id}
+            run_id = client.create_run(
+                self._experiment_id,
+                start_time=now - int(trained.train_s * 1000),
+                tags=tags | record.tags,
+                run_name=record.name,
+            ).info.run_id
+            self._runs[number] = (run_id, False)
+        _log(client, run_id, record.params, record.metrics)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in record.files.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+            client.log_artifacts(run_id, folder)
+        if trained.tflite.is_file():
+            client.log_artifact(run_id, str(trained.tflite))
+        client.set_terminated(run_id)
+        self._runs[number] = (run_id, True)
+
+    def _finish(self, report: Report, rejected: Sequence[Mapping[str, object]]) -> None:
+        client = self._client
+        assert client is not None
+        for trained in report.history:
+            self._trial(trained, report.budget.excess(trained.candidate.cost))
+        self.unlogged = 0
+        for verified in report.finalists:
+            run_id, _ = self._runs.get(verified.trained.candidate.number, ("", False))
+            if run_id:
+                record = runs.finalist(verified, report)
+                _log(client, run_id, metrics=record.metrics, tags=record.tags)
+                client.update_run(run_id, name=record.name)
+        record = runs.search(report, rejected)
+        _log(client, self._parent_id, metrics=record.metrics, tags=record.tags)
+        with tempfile.TemporaryDirectory() as folder:
+            runs.write_pictures(report, Path(folder))
+            for name, text in record.files.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+            client.log_artifacts(self._parent_id, folder)
+        if report.chosen is not None:
+            run_id = self._runs[report.chosen.number][0]
+            with _quiet():
+                register(client, self._experiment_id, run_id, report)
+        client.set_terminated(self._parent_id)
+
+
+def register(client: MlflowClient, experiment_id: str, run_id: str, report: Report) -> None:
+    """Logs the chosen model as a pyfunc that runs the deployed ``.tflite``, and registers it.
+
+    A model of the same bytes that is registered under the study's name already stays the only one.
+    """
+    import mlflow.pyfunc
+
+    chosen = report.chosen
+    assert chosen is not None
+    name, tags = runs.file_name(report.study), runs.model_tags(report)
+    digest = tags["hwsearch.sha256"]
+    with contextlib.suppress(mlflow.exceptions.MlflowException):
+        client.create_registered_model(name, tags={STUDY: report.study})
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get("hwsearch.sha256") == digest:
+            return
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "model"
+        mlflow.pyfunc.save_model(
+            str(place),
+            loader_module="deployed_tflite",
+            code_paths=[str(Path(__file__).with_name("deployed_tflite.py"))],
+            data_path=str(chosen.tflite),
+            signature=_signature(chosen.tflite),
+            input_example=_example(chosen.tflite),
+            pip_requirements=runs.requirements(),
+        )
+        model = client.create_logged_model(experiment_id, name, run_id, tags)
+        client.log_model_artifacts(model.model_id, str(place))
+        client.finalize_logged_model(model.model_id, "READY")
+    client.create_model_version(
+        name,
+        model.artifact_location,
+        run_id,
+        tags=tags,
+        description=runs.model_description(report),
+        await_creation_for=0,
+        model_id=model.model_id,
+    )
+
+
+def _log(
+    client: MlflowClient,
+    run_id: str,
+    params: Mapping[str, object] | None = None,
+    metrics: Sequence[tuple[str, float, int]] = (),
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """One ``log_batch``; several where there are more than its 100 params or 1,000 items."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    items = [Param(k, str(v)[:6000]) for k, v in (params or {}).items()]
+    rows = [Metric(k, v, 0, step) for k, v, step in metrics]
+    marks = [RunTag(k, v[:8000]) for k, v in (tags or {}).items()]
+    for i in range(max(-(-len(items) // 100), -(-len(rows) // 800), 1)):
+        client.log_batch(
+            run_id,
+            rows[800 * i : 800 * (i + 1)],
+            items[100 * i : 100 * (i + 1)],
+            marks if i == 0 else [],
+        )
+
+
+def _signature(tflite: Path) -> Any:
+    """MLflow's signature of a ``.tflite``: any number of samples, real numbers in and out."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    network = read(tflite).graph
+
+    def schema(indexes: Sequence[int]) -> Any:
+        tensors = [network.tensors[i] for i in indexes]
+        named = len(tensors) > 1
+        return Schema(
+            [
+                TensorSpec(np.dtype(np.float32), (-1, *t.shape[1:]), t.name if named else None)
+                for t in tensors
+            ]
+        )
+
+    return ModelSignature(schema(network.inputs), schema(network.outputs))
+
+
+def _example(tflite: Path) -> Any:
+    """One sample of zeros: what the network's input looks like."""
+    network = read(tflite).graph
+    samples = {
+        network.tensors[i].name: np.zeros((1, *network.tensors[i].shape[1:]), np.float32)
+        for i in network.inputs
+    }
+    return samples if len(samples) > 1 else next(iter(samples.values()))
+
+
+def _search(client: MlflowClient, experiment_id: str, where: str) -> Iterator[Any]:
+    """Every run that fits, oldest first."""
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            where,
+            max_results=1000,
+            order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These environment variables, unless the user set them, while the block runs."""
+    ours = {k: v for k, v in values.items() if k not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow's own chatter (database migrations, model logging) kept from the terminal."""
+    chatter = [logging.getLogger(n) for n in ("mlflow", "alembic")]
+    levels = [c.level for c in chatter]
+    for c in chatter:
+        c.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for c, level in zip(chatter, levels, strict=True):
+            c.setLevel(level)
