@@ -1,1 +1,7 @@
+"""The ahead-of-time compiler: a ``.tflite`` becomes C sources with everything planned."""
 
+from hwsearch.codegen.generate import Generated, LayerPlan, generate
+from hwsearch.codegen.memory import Memory, memory
+from hwsearch.codegen.refuse import refusals
+
+__all__ = ["Generated", "LayerPlan", "Memory", "generate", "memory", "refusals"]

@@ -1,0 +1,166 @@
+/* Integer kernels of generated networks: activations int8 or int16 in NHWC order, weights int8 or int4.
+ *
+ * Rounding is TFLite Micro's: a product with a Q31 multiplier rounds half up, the shift to the right that
+ * follows rounds half away from zero. A patch is a small int16 copy of the input under the kernel's window; its
+ * pairs of values lie in the order in which the packed weights meet them (README.md, "Packing").
+ */
+#ifndef NN_H
+#define NN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1) && !defined(NN_PORTABLE)
+#define NN_DSP 1
+#else
+#define NN_DSP 0
+#endif
+
+#define NN_PIXELS 4 /* output pixels that a convolution computes together */
+
+/* Geometry of a sliding window over one image. */
+typedef struct {
+    uint16_t in_h, in_w, in_c;
+    uint16_t out_h, out_w, out_c;
+    uint16_t kernel_h, kernel_w;
+    uint16_t stride_h, stride_w;
+    uint16_t dilation_h, dilation_w;
+    int16_t pad_top, pad_left;
+} nn_window_t;
+
+/* How sums of products become activations, per output channel; arrays have an even number of entries. */
+typedef struct {
+    const int32_t *bias;       /* the input's zero point is folded in */
+    const int32_t *multiplier; /* Q31 */
+    const int8_t *shift;       /* to the left where positive */
+    int32_t zero_point;        /* of the output */
+    int32_t min, max;          /* fused activation, as output values */
+    int32_t narrow;            /* 1: every |sum| < 2^30 and every shift < 0 (proven when generated) */
+} nn_requant_t;
+
+/* Elementwise operators of two operands: up to four dimensions, the last one innermost; a step is 0 where the
+ * operand is broadcast. Shifts are to the right for operands of add, to the left where positive for the result. */
+typedef struct {
+    uint32_t n[4];
+    uint32_t a_step[4], b_step[4];
+    int32_t a_zero, b_zero, zero_point;
+    int32_t a_multiplier, a_right, b_multiplier, b_right;
+    int32_t multiplier, shift;
+    int32_t sign; /* 1: add, -1: subtract */
+    int32_t min, max;
+} nn_binary_t;
+
+/* Mean over the middle of three dimensions. plain: both sides have the same quantization. */
+typedef struct {
+    uint32_t outer, n, inner;
+    int32_t in_zero, zero_point;
+    int32_t multiplier, shift;
+    int32_t plain;
+} nn_mean_t;
+
+static inline int32_t nn_min(int32_t a, int32_t b) { return (a < b) ? a : b; }
+static inline int32_t nn_max(int32_t a, int32_t b) { return (a > b) ? a : b; }
+static inline int32_t nn_clamp(int32_t x, int32_t low, int32_t high) { return nn_min(nn_max(x, low), high); }
+
+/* round(2 * x * m / 2^32), half up; |x| < 2^30. */
+static inline int32_t nn_multiply_high(int32_t x, int32_t m)
+{
+#if NN_DSP
+    int32_t y;
+    __asm__("smmulr %0, %1, %2" : "=r"(y) : "r"(x * 2), "r"(m));
+    return y;
+#else
+    return (int32_t)((((int64_t)x * m) + (1LL << 30)) >> 31);
+#endif
+}
+
+/* x / 2^n, half away from zero; n >= 1 and x + 2^(n-1) fits. */
+static inline int32_t nn_shift_right(int32_t x, int32_t n)
+{
+    return (x + (x >> 31) + (int32_t)(1UL << (uint32_t)(n - 1))) >> n;
+}
+
+/* x * multiplier / 2^31 * 2^shift for any x and shift. */
+static inline int32_t nn_requantize(int32_t x, int32_t multiplier, int32_t shift)
+{
+    const int32_t left = nn_max(shift, 0);
+    const int32_t right = nn_max(-shift, 0);
+    const int64_t product = (int64_t)(int32_t)((uint32_t)x << (uint32_t)left) * multiplier;
+    const int32_t high = (int32_t)((product + (1LL << 30)) >> 31);
+    const int32_t rest = (int32_t)((uint32_t)high & ((1UL << (uint32_t)right) - 1UL));
+    const int32_t half = (int32_t)(((1UL << (uint32_t)right) - 1UL) >> 1U) + ((high < 0) ? 1 : 0);
+    return (high >> right) + ((rest > half) ? 1 : 0);
+}
+
+/* The same for a 64-bit sum of the int16 kernels: one rounding, half up, with the multiplier's upper 16 bits. */
+static inline int32_t nn_requantize64(int64_t x, int32_t multiplier, int32_t shift)
+{
+    const int32_t m = (multiplier < 0x7FFF0000) ? ((multiplier + (1 << 15)) >> 16) : 0x7FFF;
+    const int32_t total = 15 - shift;
+    return (int32_t)(((x * m) + (int64_t)(1ULL << (uint32_t)(total - 1))) >> total);
+}
+
+static inline int32_t nn_saturate8(int32_t x)
+{
+#if NN_DSP
+    int32_t y;
+    __asm__("ssat %0, #8, %1" : "=r"(y) : "r"(x));
+    return y;
+#else
+    return nn_clamp(x, -128, 127);
+#endif
+}
+
+static inline uint32_t nn_load32(const void *from)
+{
+    uint32_t word;
+    (void)__builtin_memcpy(&word, from, sizeof(word));
+    return word;
+}
+
+static inline void nn_store32(void *to, uint32_t word) { (void)__builtin_memcpy(to, &word, sizeof(word)); }
+
+/* Sums of products, nn_dot.c. A group is two values of k; weights hold it for two channels: (c0 k0, c1 k0, c0 k1,
+ * c1 k1), a byte each, or two groups in four bytes as nibbles. acc gets bias + sum: [pixel][channel]. */
+void nn_dot_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
+void nn_dot_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
+void nn_dot4_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
+void nn_dot4_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
+
+typedef void (*nn_dot_t)(const int16_t *, const int8_t *, uint32_t, const int32_t *, int32_t *);
+
+/* Convolution; patch has 4 * k values, k = kernel_h * kernel_w * in_c rounded up to even (to 4 with int4 weights).
+ * out may lie before in, as the planner says (hwsearch/codegen/overlap.py). */
+void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, nn_dot_t dot, uint32_t group_bytes, int32_t in_zero,
+                const int8_t *weights, const int8_t *in, int8_t *out, int16_t *patch);
+void nn_dense_s8(uint32_t in_c, uint32_t out_c, const nn_requant_t *q, nn_dot_t dot, uint32_t group_bytes,
+                 const int8_t *weights, const int8_t *in, int8_t *out, int16_t *patch);
+
+/* Depthwise convolution, channel by channel; weights [channel][kernel_h][kernel_w]; rows is a ring of
+ * (kernel_h - 1) * dilation_h + 1 rows of `row` values each: in_w and padding, even. out == in is allowed. */
+void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zero, const int8_t *weights,
+                     const int8_t *in, int8_t *out, int16_t *rows, uint32_t row);
+
+/* Pooling; out may start where in does. */
+void nn_average_pool_s8(const nn_window_t *w, int32_t min, int32_t max, const int8_t *in, int8_t *out);
+void nn_max_pool_s8(const nn_window_t *w, int32_t min, int32_t max, const int8_t *in, int8_t *out);
+
+/* Elementwise, mean, softmax; out may start where in does. */
+void nn_add_s8(const nn_binary_t *q, const int8_t *a, const int8_t *b, int8_t *out);
+void nn_mul_s8(const nn_binary_t *q, const int8_t *a, const int8_t *b, int8_t *out);
+void nn_lookup_s8(uint32_t size, const int8_t table[256], const int8_t *in, int8_t *out);
+void nn_mean_s8(const nn_mean_t *q, const int8_t *in, int8_t *out);
+/* exps[d]: exp of the real difference that d steps below the maximum stand for, Q31; 0 from `count` on. */
+void nn_softmax_s8(uint32_t rows, uint32_t size, const int32_t *exps, uint32_t count, const int8_t *in, int8_t *out);
+
+/* Transposed convolution; patch has kernel_h * kernel_w * in_c values, rounded up to even. */
+void nn_transpose_conv_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zero, const int8_t *weights,
+                          const int8_t *in, int8_t *out, int16_t *patch);
+
+/* Bytes of any type. n: the input's dimensions, before and after: padding; the last one in bytes. */
+void nn_pad(const uint32_t n[4], const uint32_t before[4], const uint32_t after[4], int value, const void *in,
+            void *out);
+void nn_copy_rows(uint32_t rows, uint32_t row_bytes, const void *in, void *out, uint32_t out_step);
+
+#endif

@@ -1,0 +1,214 @@
+/* Sums of products over a patch: the inner loops of convolutions and dense layers. */
+#include "nn.h"
+
+#if NN_DSP
+
+/* Armv7E-M and Armv8-M with the DSP extension. Written out, because no compiler keeps eight sums, two pointers
+ * and four operands in the fourteen registers there are. Per group and 4 x 2 block: 1 load of weights, 2 loads of
+ * patch, 2 unpacks, 8 dual multiply-accumulates for 16 products.
+ *
+ *   r0 patch, r1 weights, r4-r11 sums, r2 r3 patch words of two pixels, r12 lr weights of channel 0 and 1,
+ *   [sp] end of the groups left over, [sp, #4] end of the patch. */
+#define PROLOGUE_4X2(bytes)                                                                                        \
+    "push {r4-r11, lr}\n"                                                                                          \
+    "ldrd r4, r5, [r3]\n"                                                                                          \
+    bytes                                                                                                          \
+    "push {r2, r3}\n"                                                                                              \
+    "mov r6, r4\n mov r7, r5\n mov r8, r4\n mov r9, r5\n mov r10, r4\n mov r11, r5\n"
+
+#define EPILOGUE_4X2                                                                                               \
+    "ldr r2, [sp, #44]\n"                                                                                          \
+    "stm r2, {r4-r11}\n"                                                                                           \
+    "add sp, sp, #8\n"                                                                                             \
+    "pop {r4-r11, pc}\n"
+
+/* One group of four pixels at r0 with the weights in lr (channel 1) and r12 (channel 0). */
+#define PRODUCTS_4X2                                                                                               \
+    "ldrd r2, r3, [r0], #16\n"                                                                                     \
+    "smlad r4, r12, r2, r4\n smlad r5, lr, r2, r5\n smlad r6, r12, r3, r6\n smlad r7, lr, r3, r7\n"                \
+    "ldrd r2, r3, [r0, #-8]\n"                                                                                     \
+    "smlad r8, r12, r2, r8\n smlad r9, lr, r2, r9\n smlad r10, r12, r3, r10\n smlad r11, lr, r3, r11\n"
+
+#define GROUP_4X2                                                                                                  \
+    "ldr r12, [r1], #4\n"                                                                                          \
+    "sxtb16 lr, r12, ror #8\n"                                                                                     \
+    "sxtb16 r12, r12\n" PRODUCTS_4X2
+
+/* Two groups in eight nibbles: as multiples of 16 in the upper half of each byte, so sums end 16 times too large. */
+#define GROUP_PAIR4_4X2                                                                                            \
+    "ldr r12, [r1]\n"                                                                                              \
+    "lsl r12, r12, #4\n"                                                                                           \
+    "and r12, r12, #0xF0F0F0F0\n"                                                                                  \
+    "sxtb16 lr, r12, ror #8\n"                                                                                     \
+    "sxtb16 r12, r12\n" PRODUCTS_4X2                                                                               \
+    "ldr r12, [r1], #4\n"                                                                                          \
+    "and r12, r12, #0xF0F0F0F0\n"                                                                                  \
+    "sxtb16 lr, r12, ror #8\n"                                                                                     \
+    "sxtb16 r12, r12\n" PRODUCTS_4X2
+
+/* One pixel: r0 patch, r1 weights, r2 r3 sums, r4-r7 patch, r8-r11 weights, r12 unpacked, lr end; acc at [sp, #36]. */
+#define PRODUCTS_1X2(x, w)                                                                                         \
+    "sxtb16 r12, " w ", ror #8\n"                                                                                  \
+    "sxtb16 " w ", " w "\n"                                                                                        \
+    "smlad r3, r12, " x ", r3\n"                                                                                   \
+    "smlad r2, " w ", " x ", r2\n"
+
+#define FUNCTION(name)                                                                                             \
+    ".section .text." name ",\"ax\",%progbits\n .align 2\n .global " name "\n .thumb_func\n .type " name           \
+    ", %function\n" name ":\n"
+
+#define END(name) ".size " name ", . - " name "\n"
+
+__asm__(".syntax unified\n" FUNCTION("nn_dot_4x2")
+        PROLOGUE_4X2("and r3, r2, #3\n"
+                     "add r3, r0, r3, lsl #4\n"
+                     "add r12, r0, r2, lsl #4\n"
+                     "mov r2, r3\n"
+                     "mov r3, r12\n")
+        "1: ldr r2, [sp]\n"
+        "cmp r0, r2\n"
+        "beq 2f\n" GROUP_4X2
+        "b 1b\n"
+        "2: ldr r2, [sp, #4]\n"
+        "cmp r0, r2\n"
+        "beq 4f\n"
+        "3:\n" GROUP_4X2 GROUP_4X2 GROUP_4X2 GROUP_4X2
+        "ldr r2, [sp, #4]\n"
+        "cmp r0, r2\n"
+        "bne 3b\n"
+        "4:\n" EPILOGUE_4X2 END("nn_dot_4x2"));
+
+__asm__(".syntax unified\n" FUNCTION("nn_dot4_4x2")
+        PROLOGUE_4X2("add r3, r0, r2, lsl #4\n")
+        "lsl r4, r4, #4\n lsl r5, r5, #4\n mov r6, r4\n mov r7, r5\n mov r8, r4\n mov r9, r5\n mov r10, r4\n mov r11, r5\n"
+        "1:\n" GROUP_PAIR4_4X2
+        "ldr r2, [sp, #4]\n"
+        "cmp r0, r2\n"
+        "bne 1b\n"
+        "asr r4, r4, #4\n asr r5, r5, #4\n asr r6, r6, #4\n asr r7, r7, #4\n"
+        "asr r8, r8, #4\n asr r9, r9, #4\n asr r10, r10, #4\n asr r11, r11, #4\n" EPILOGUE_4X2 END("nn_dot4_4x2"));
+
+__asm__(".syntax unified\n" FUNCTION("nn_dot_1x2")
+        "push {r4-r11, lr}\n"
+        "add lr, r0, r2, lsl #2\n"
+        "ldrd r2, r3, [r3]\n"
+        "sub r12, lr, r0\n"
+        "tst r12, #15\n"
+        "beq 2f\n"
+        "1: ldr r4, [r0], #4\n"
+        "ldr r8, [r1], #4\n" PRODUCTS_1X2("r4", "r8")
+        "sub r12, lr, r0\n"
+        "tst r12, #15\n"
+        "bne 1b\n"
+        "2: cmp r0, lr\n"
+        "beq 4f\n"
+        "3: ldm r0!, {r4-r7}\n"
+        "ldm r1!, {r8-r11}\n" PRODUCTS_1X2("r4", "r8") PRODUCTS_1X2("r5", "r9") PRODUCTS_1X2("r6", "r10")
+        PRODUCTS_1X2("r7", "r11")
+        "cmp r0, lr\n"
+        "bne 3b\n"
+        "4: ldr r0, [sp, #36]\n"
+        "strd r2, r3, [r0]\n"
+        "pop {r4-r11, pc}\n" END("nn_dot_1x2"));
+
+__asm__(".syntax unified\n" FUNCTION("nn_dot4_1x2")
+        "push {r4-r11, lr}\n"
+        "add lr, r0, r2, lsl #2\n"
+        "ldrd r2, r3, [r3]\n"
+        "lsl r2, r2, #4\n"
+        "lsl r3, r3, #4\n"
+        "1: ldm r0!, {r4-r5}\n"
+        "ldr r9, [r1], #4\n"
+        "lsl r8, r9, #4\n"
+        "and r8, r8, #0xF0F0F0F0\n"
+        "and r9, r9, #0xF0F0F0F0\n" PRODUCTS_1X2("r4", "r8") PRODUCTS_1X2("r5", "r9")
+        "cmp r0, lr\n"
+        "bne 1b\n"
+        "asr r2, r2, #4\n"
+        "asr r3, r3, #4\n"
+        "ldr r0, [sp, #36]\n"
+        "strd r2, r3, [r0]\n"
+        "pop {r4-r11, pc}\n" END("nn_dot4_1x2") ".text\n");
+
+#else
+
+/* Weight n (0: the lower nibble) of a byte. */
+static inline int32_t nibble(int8_t byte, uint32_t n)
+{
+    return (n == 0U) ? ((int32_t)((uint32_t)(uint8_t)byte << 28U) >> 28) : ((int32_t)byte >> 4);
+}
+
+/* Two pixels by two channels at a time: four sums, as many as Armv6-M and Armv7-M hold in registers. */
+void nn_dot_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc)
+{
+    for (uint32_t pixel = 0; pixel < NN_PIXELS; pixel += 2U) {
+        const int16_t *x = &patch[2U * pixel];
+        const int8_t *w = weights;
+        int32_t a00 = bias[0], a01 = bias[1], a10 = bias[0], a11 = bias[1];
+        for (uint32_t group = groups; group != 0U; group--) {
+            a00 += (x[0] * w[0]) + (x[1] * w[2]);
+            a01 += (x[0] * w[1]) + (x[1] * w[3]);
+            a10 += (x[2] * w[0]) + (x[3] * w[2]);
+            a11 += (x[2] * w[1]) + (x[3] * w[3]);
+            x += 2 * NN_PIXELS;
+            w += 4;
+        }
+        acc[2U * pixel] = a00;
+        acc[(2U * pixel) + 1U] = a01;
+        acc[(2U * pixel) + 2U] = a10;
+        acc[(2U * pixel) + 3U] = a11;
+    }
+}
+
+void nn_dot_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc)
+{
+    const int16_t *x = patch;
+    const int8_t *w = weights;
+    int32_t a0 = bias[0], a1 = bias[1];
+    for (uint32_t group = groups; group != 0U; group--) {
+        a0 += (x[0] * w[0]) + (x[1] * w[2]);
+        a1 += (x[0] * w[1]) + (x[1] * w[3]);
+        x += 2;
+        w += 4;
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+}
+
+void nn_dot4_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc)
+{
+    for (uint32_t pixel = 0; pixel < NN_PIXELS; pixel++) {
+        const int16_t *x = &patch[2U * pixel];
+        const int8_t *w = weights;
+        int32_t a0 = bias[0], a1 = bias[1];
+        for (uint32_t group = groups; group != 0U; group -= 2U) {
+            for (uint32_t n = 0; n < 2U; n++) {
+                a0 += (x[0] * nibble(w[0], n)) + (x[1] * nibble(w[2], n));
+                a1 += (x[0] * nibble(w[1], n)) + (x[1] * nibble(w[3], n));
+                x += 2 * NN_PIXELS;
+            }
+            w += 4;
+        }
+        acc[2U * pixel] = a0;
+        acc[(2U * pixel) + 1U] = a1;
+    }
+}
+
+void nn_dot4_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc)
+{
+    const int16_t *x = patch;
+    const int8_t *w = weights;
+    int32_t a0 = bias[0], a1 = bias[1];
+    for (uint32_t group = groups; group != 0U; group -= 2U) {
+        for (uint32_t n = 0; n < 2U; n++) {
+            a0 += (x[0] * nibble(w[0], n)) + (x[1] * nibble(w[2], n));
+            a1 += (x[0] * nibble(w[1], n)) + (x[1] * nibble(w[3], n));
+            x += 2;
+        }
+        w += 4;
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+}
+
+#endif
