@@ -107,7 +107,7 @@ class WireDevice:
     ) -> None:
         self.session = session
         self.kind = kind
-        self._instructions_per_tick = instructions_per_tick
+        self.instructions_per_tick = instructions_per_tick
         self._cycles = cycles
         self._on_close = on_close
 
@@ -134,7 +134,7 @@ class WireDevice:
             max((t.most for t in ticks), default=0),
             min((t.least for t in ticks), default=0),
         )
-        counted = self._instructions_per_tick
+        counted = self.instructions_per_tick
         hz = self.hello.ticks_hz
         return Measured(
             hello=self.hello,

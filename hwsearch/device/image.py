@@ -1,4 +1,4 @@
-"""Image: a model's C sources, an engine and a port, compiled and linked; what each section takes."""
+"""Image: a model's sources, an engine and a port, compiled and linked; bytes of each section."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def build(
         layers: build with per-layer ticks.
 
     Raises:
-        ImageError: the model folder is none, or the image does not fit: which section, by how much.
+        ImageError: no model in the folder, or the image does not fit: which section, by how much.
         ToolchainError: no compiler, or it failed; carries its output.
         UnknownNameError: no such port or toolchain.
     """
@@ -200,7 +200,7 @@ def _link(compiler: Toolchain, target: Port, objects: Sequence[Path], path: Path
         return
     script = path.with_suffix(".ld")
     script.write_text(memory_script(target))
-    arguments = [
+    arguments: list[str | Path] = [
         *compiler.core_flags(target.core), "-O2", "-nostdlib", "-Wl,--gc-sections", *objects,
         "-T", script, "-o", path,
     ]  # fmt: skip
@@ -246,10 +246,10 @@ def overflow(linker_output: str, target: Port) -> str:
     messages = []
     for region, excess in worst.items():
         size = (target.flash if region == "FLASH" else target.ram)[1]
-        names = ", ".join(sections.get(region, ["?"]))
+        overflowing = ", ".join(sections.get(region, ["?"]))
         messages.append(
             f"the image exceeds the {size:,} B of {region} of {target.name} by {excess:,} B "
-            f"(section {names} does not fit)"
+            f"(section {overflowing} does not fit)"
         )
     if not messages:
         return ""

@@ -26,7 +26,7 @@ INSTALL = "Install Debian's qemu-system-arm, or use emulator:cortex-m4, which pi
 
 def instructions_per_tick(ticks_hz: int) -> float:
     """Instructions in a tick of a timer of this rate, by ICOUNT_SHIFT: 0.625 at 25 MHz."""
-    return 1e9 / (ticks_hz * 2**ICOUNT_SHIFT)
+    return 1e9 / (ticks_hz * (1 << ICOUNT_SHIFT))
 
 
 def find_qemu() -> str:
@@ -80,8 +80,8 @@ def start(image: Image) -> tuple[serial.SerialBase, Callable[[], None]]:
 
 
 def _command(qemu: str, machine: str, image: Path, fd: int) -> list[str]:
+    uart = f"socket,id=uart,fd={fd},server=on,wait=off,nodelay=on"
     return [
         qemu, "-M", machine, "-kernel", str(image), "-icount", f"shift={ICOUNT_SHIFT}",
-        "-nographic", "-monitor", "none", "-chardev", f"socket,id=uart,fd={fd},server=on,wait=off,nodelay=on",
-        "-serial", "chardev:uart",
+        "-nographic", "-monitor", "none", "-chardev", uart, "-serial", "chardev:uart",
     ]  # fmt: skip

@@ -312,6 +312,6 @@ def _checked(reply: Frame) -> Frame:
         code = int.from_bytes(reply.payload, "little", signed=True)
         raise DeviceError(f"the engine failed with code {code} during {name}.")
     raise WireError(
-        f"the device refused {name}: {status_name(reply.status)}. Its firmware and this version of "
-        "hwsearch disagree; flash the image again."
+        f"the device refused {name}: {status_name(reply.status)}. Its firmware and this version "
+        "of hwsearch disagree; flash the image again."
     )

@@ -1,4 +1,4 @@
-"""Toolchain: the C compiler images are built with: arm-none-eabi-gcc, else the PyPI wheel ziglang."""
+"""Toolchain: the C compiler of images: arm-none-eabi-gcc, else the PyPI wheel ziglang."""
 
 from __future__ import annotations
 

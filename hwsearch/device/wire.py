@@ -92,7 +92,7 @@ def cobs_decode(data: bytes) -> bytes | None:
 
 
 def decode(data: bytes) -> Frame | None:
-    """The frame whose COBS bytes (without delimiters) these are; None if they are no sound frame."""
+    """The frame that COBS bytes without delimiters hold; None if they hold no sound frame."""
     body = cobs_decode(data)
     if body is None or not HEADER.size + CRC_BYTES <= len(body) <= FRAME_MAX_BYTES:
         return None
@@ -169,7 +169,9 @@ class Hello:
             WireError: it has another shape, as another protocol version's has.
         """
         try:
-            *facts, inputs, outputs = HELLO.unpack_from(payload)
+            protocol, firmware, digest, ticks_hz, clock_hz, most, layers, inputs, outputs = (
+                HELLO.unpack_from(payload)
+            )
             end = HELLO.size + 4 * (inputs + outputs)
             if end > len(payload):
                 raise ValueError
@@ -182,10 +184,13 @@ class Hello:
                 raise ValueError
         except (ValueError, struct.error) as error:
             raise WireError(
-                f"a greeting of {len(payload)} B cannot be read ({payload[:16].hex()} …): expected "
-                "this version's protocol. Flash the firmware of this version of hwsearch."
+                f"a greeting of {len(payload)} B cannot be read ({payload[:16].hex()} …): "
+                "expected this version's protocol. Flash the firmware of this version of hwsearch."
             ) from error
-        return cls(*facts, tuple(sizes[:inputs]), tuple(sizes[inputs:]), board, core, engine)
+        return cls(
+            protocol, firmware, digest, ticks_hz, clock_hz, most, layers,
+            tuple(sizes[:inputs]), tuple(sizes[inputs:]), board, core, engine,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
