@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -189,6 +189,60 @@ SMALL: dict[str, Callable[[], keras.Model]] = {
 LARGE: dict[str, Callable[[], keras.Model]] = {
     f.__name__: f for f in (mobilenet_v2, mobilenet_v3, efficientnet, resnet50, densenet)
 }
+
+
+RANDOM_STEPS = (
+    "conv", "grouped", "separable", "depthwise", "normalise", "activate", "pool",
+    "add", "multiply", "concat", "gate", "mask",
+)  # fmt: skip
+
+
+def random_network(
+    steps: Sequence[tuple[str, int, str | None]], flatten: bool = True
+) -> keras.Model:
+    """A network of 4 x 4 images whose every step reads what earlier steps made.
+
+    Args:
+        steps: (one of :data:`RANDOM_STEPS`, a number that says how wide or which, an activation).
+        flatten: whether it ends with Flatten or GlobalAveragePooling2D before the dense layers.
+    """
+    inputs = keras.Input((4, 4, 3))
+    made = [L.Conv2D(6, 3, padding="same", activation="relu")(inputs)]
+    for kind, number, activation in steps:
+        x, other = made[-1], made[number % len(made)]
+        if other.shape[-1] != x.shape[-1] and kind in ("add", "multiply"):
+            other = L.Conv2D(x.shape[-1], 1)(other)
+        if kind == "conv":
+            x = L.Conv2D(number + 2, 3, padding="same", activation=activation)(x)
+        elif kind == "grouped":
+            groups = 2 if x.shape[-1] % 2 == 0 else 1
+            x = L.Conv2D(2 * number + 2, 3, padding="same", groups=groups)(x)
+        elif kind == "separable":
+            x = L.SeparableConv2D(number + 3, 3, padding="same", depth_multiplier=2)(x)
+        elif kind == "depthwise":
+            x = L.DepthwiseConv2D(3, padding="same", depth_multiplier=1 + number % 2)(x)
+        elif kind == "normalise":
+            x = L.BatchNormalization(center=number % 2 == 0, scale=number % 3 > 0)(x)
+        elif kind == "activate":
+            x = L.Activation(activation)(x) if activation else L.PReLU(shared_axes=[1, 2])(x)
+        elif kind == "pool":
+            x = L.MaxPooling2D(3, 1, padding="same")(x)
+        elif kind == "add":
+            x = L.Add()([x, other])
+        elif kind == "multiply":
+            x = L.Multiply()([x, other])
+        elif kind == "concat":
+            x = L.Concatenate()([x, other])
+        elif kind == "gate":
+            gate = L.Dense(number + 2, activation="relu")(L.GlobalAveragePooling2D()(x))
+            gate = L.Dense(x.shape[-1], activation="sigmoid")(gate)
+            x = L.Multiply()([x, L.Reshape((1, 1, x.shape[-1]))(gate)])
+        elif kind == "mask":
+            x = L.Multiply()([L.Conv2D(1, 1, activation="sigmoid")(other), x])
+        made.append(x)
+    x = L.Flatten()(made[-1]) if flatten else L.GlobalAveragePooling2D()(made[-1])
+    x = L.Dense(5, activation="relu")(x)
+    return keras.Model(inputs, L.Dense(3)(x), name="random")
 
 
 def randomise(model: keras.Model, seed: int = 0) -> keras.Model:

@@ -58,7 +58,7 @@ def prune(model: keras.Model, groups: ChannelGroups, keep: Keep) -> keras.Model:
             inputs.append(keras.Input(batch_shape=shape, dtype=tensor.dtype, name=name))
         inputs = keras.tree.pack_sequence_as(core.input, inputs)
         outputs = core._run_through_graph(inputs, operation_fn=copy)
-        return keras.Model(inputs, outputs, name=old.name, trainable=old.trainable)
+        return keras.Model(inputs, outputs, name=old.name)
 
     pruned = rebuilt(model)
     for layer in _layers(model):

@@ -7,7 +7,6 @@ tensor that changes from probe to probe then tells which number of channels it h
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,9 @@ MIN_RANK = 4
 MAX_PROBES = 8
 """Probes tried before dimensions count as ambiguous; two are enough unless groups are tiny."""
 
+LEAST_WIDTHS = (1, 2, 4)
+"""Narrowest widths tried: with one channel the converter may simplify operators away."""
+
 _BOUNDARY = frozenset({"quantize", "dequantize"})
 """Operators that a quantizer puts between those of the float network."""
 
@@ -44,6 +46,8 @@ class Binding:
     Attributes:
         groups: names of the groups, the order of the columns of widths.
         widths: int64 [groups], the full widths.
+        least: int64 [groups], the least widths for which the shapes hold: 1, unless the converter
+            makes other operators of so few channels.
         base: int64 [tensors, rank], the shapes at full width, right-aligned with leading ones.
         sizes: int64 [sizes, 1 + groups], as :attr:`ChannelGroups.sizes`.
         places, rows, factors: int64 [dimensions that change].
@@ -51,6 +55,7 @@ class Binding:
 
     groups: tuple[str, ...]
     widths: Ints
+    least: Ints
     base: Ints
     sizes: Ints
     places: Ints
@@ -64,7 +69,7 @@ class Binding:
             widths: int64 [n, groups], channels kept of each group.
 
         Raises:
-            InputError: another number of groups, or a width under 1 or over the group's.
+            InputError: another number of groups, or a width under the least or over the full.
         """
         widths = np.asarray(widths, np.int64)
         if widths.ndim != 2 or widths.shape[1] != len(self.groups):
@@ -72,10 +77,17 @@ class Binding:
                 f"widths have shape {widths.shape}, expected [n, {len(self.groups)}]: a column "
                 f"for each of {', '.join(self.groups) or 'no groups'}."
             )
-        if ((widths < 1) | (widths > self.widths)).any():
+        outside = ((widths < self.least) | (widths > self.widths)).any(axis=0)
+        if outside.any():
+            limits = zip(self.groups, self.least.tolist(), self.widths.tolist(), strict=True)
             raise InputError(
-                "widths must lie between 1 and those of the network, "
-                f"{dict(zip(self.groups, self.widths.tolist(), strict=True))}."
+                "widths out of range: "
+                + ", ".join(
+                    f"{group!r} takes {least} to {full}"
+                    for (group, least, full), wrong in zip(limits, outside, strict=True)
+                    if wrong
+                )
+                + "."
             )
         shapes = np.repeat(self.base.reshape(1, -1), len(widths), axis=0)
         # Numbers of channels are far below 2**53: float64 is exact, and its product is BLAS.
@@ -120,6 +132,7 @@ class Binding:
         return Binding(
             self.groups,
             self.widths,
+            self.least,
             base,
             self.sizes,
             tensors * rank + self.places[picks] % rank,
@@ -137,21 +150,27 @@ def bind(groups: ChannelGroups, convert: Convert) -> tuple[TfliteModel, Binding]
     Args:
         groups: the channel groups of the Keras model.
         convert: the float ``.tflite`` of the model pruned to given kept channels per group; it is
-            called with ``{}`` and then once for each probe (two, more if groups are tiny).
+            called with ``{}``, once for each probe (two, more if groups are tiny), and for the
+            narrowest network, which must come out as predicted.
 
     Raises:
         ConversionError: the converter makes other operators for a narrower network, or a
             dimension does not follow from the widths of the groups in exactly one way.
     """
+
+    def converted(widths: Ints) -> Graph:
+        keep = {g: np.arange(w) for g, w in zip(groups.names, widths.tolist(), strict=True)}
+        return tflite.read(convert(keep), f"the probe with widths {widths.tolist()}").graph
+
     base = tflite.read(convert({}), "the converted model")
     sizes, codes, probes = _codes(groups)
-    narrow = [
-        tflite.read(
-            convert({g: np.arange(w) for g, w in zip(groups.names, row, strict=True)}),
-            f"the probe of widths {row.tolist()}",
-        ).graph
-        for row in probes
-    ]
+    narrow = [converted(widths) for widths in probes]
+    for probe in narrow:
+        if _operators(probe) != _operators(base.graph):
+            raise ConversionError(
+                f"{probe.name} has other operators ({len(probe.ops)}) than the whole model "
+                f"({len(base.graph.ops)}), so its shapes say nothing. Please report this model."
+            )
     base = _split_shared(base, narrow)
     graph = base.graph
     rank = max([MIN_RANK, *(len(tensor.shape) for tensor in graph.tensors)])
@@ -159,7 +178,19 @@ def bind(groups: ChannelGroups, convert: Convert) -> tuple[TfliteModel, Binding]
     courses = np.stack(shapes, axis=-1).reshape(-1, len(shapes))
     places = np.flatnonzero((courses != courses[:, :1]).any(axis=1))
     rows, factors = _identify(courses[places], places // rank, graph, sizes, codes)
-    return base, Binding(groups.names, groups.widths, shapes[0], sizes, places, rows, factors)
+    full = groups.widths
+    for least in LEAST_WIDTHS:
+        lowest = np.minimum(least, full)
+        binding = Binding(groups.names, full, lowest, shapes[0], sizes, places, rows, factors)
+        probe = converted(lowest)
+        if _operators(probe) == _operators(graph) and np.array_equal(
+            _seen_from(graph, probe, rank), binding.shapes(lowest[None])[0]
+        ):
+            return base, binding
+    raise ConversionError(
+        f"{probe.name} does not convert to the shapes that follow from those of wider networks. "
+        "Please report this model."
+    )
 
 
 def _codes(groups: ChannelGroups) -> tuple[Ints, Ints, Ints]:
@@ -221,65 +252,61 @@ def _aligned(graph: Graph, rank: int) -> Ints:
     return np.array(shapes, np.int64).reshape(-1, rank)
 
 
-def _views(graph: Graph) -> list[int]:
-    """Tensors in the order in which operators name them, absent ones left out."""
-    return [*graph.inputs, *(i for op in graph.ops for i in op.inputs + op.outputs if i >= 0)]
+def _operators(graph: Graph) -> list[tuple[str, tuple[bool, ...], int]]:
+    """What must agree for two graphs to correspond operator by operator."""
+    return [(op.kind, tuple(i >= 0 for i in op.inputs), len(op.outputs)) for op in graph.ops]
+
+
+def _uses(graph: Graph) -> list[tuple[int, int, int]]:
+    """(operator, slot, tensor) for every tensor that an operator names, inputs before outputs."""
+    return [
+        (step, slot, tensor)
+        for step, op in enumerate(graph.ops)
+        for slot, tensor in enumerate(op.inputs + op.outputs)
+        if tensor >= 0
+    ]
 
 
 def _seen_from(graph: Graph, probe: Graph, rank: int) -> Ints:
     """int64 [tensors, rank]: shapes of the probe's tensors in the places of the graph's."""
-    shapes = _aligned(graph, rank)
-    there = _aligned(probe, rank)
-    for here, other in zip(_views(graph), _views(probe), strict=True):
+    shapes, there = _aligned(graph, rank), _aligned(probe, rank)
+    for (_, _, here), (_, _, other) in zip(_uses(graph), _uses(probe), strict=True):
         shapes[here] = there[other]
     return shapes
 
 
 def _split_shared(base: TfliteModel, probes: Sequence[Graph]) -> TfliteModel:
     """The base with a constant of its own for each use that differs from the first in a probe."""
-    graph = base.graph
-    shape = [(op.kind, len([i for i in op.inputs if i >= 0]), len(op.outputs)) for op in graph.ops]
-    for probe in probes:
-        if shape != [
-            (op.kind, len([i for i in op.inputs if i >= 0]), len(op.outputs)) for op in probe.ops
-        ]:
-            raise ConversionError(
-                f"{probe.name} has other operators ({len(probe.ops)}) than the whole model "
-                f"({len(graph.ops)}), so its shapes say nothing. Please report this model."
-            )
-    views = [_views(probe) for probe in probes]
     courses: dict[int, list[tuple[tuple[int, ...], ...]]] = {}
-    uses: list[tuple[int, int, int, int]] = []  # operator, slot, tensor, which course
-    place = len(graph.inputs)
-    for step, op in enumerate(graph.ops):
-        for slot, tensor in enumerate(op.inputs + op.outputs):
-            if tensor < 0:
-                continue
-            seen = courses.setdefault(tensor, [])
-            course = tuple(
-                probe.tensors[view[place]].shape for probe, view in zip(probes, views, strict=True)
-            )
-            place += 1
-            if course not in seen:
-                seen.append(course)
-            uses.append((step, slot, tensor, seen.index(course)))
-    shared = [use for use in uses if use[3]]
+    shared: list[tuple[int, int, int, int]] = []
+    for (step, slot, tensor), *others in zip(
+        _uses(base.graph), *(_uses(probe) for probe in probes), strict=True
+    ):
+        course = tuple(
+            probe.tensors[other].shape for probe, (_, _, other) in zip(probes, others, strict=True)
+        )
+        known = courses.setdefault(tensor, [])
+        if course not in known:
+            known.append(course)
+        if known[0] != course:
+            shared.append((step, slot, tensor, known.index(course)))
     if not shared:
         return base
     model = flatbuffer.unpack(base.content)
-    subgraph = model.subgraphs[0]
+    operators = model.subgraphs[0].operators
     copies: dict[tuple[int, int], int] = {}
-    for step, slot, tensor, course_number in shared:
-        if not graph.tensors[tensor].is_constant or slot >= len(graph.ops[step].inputs):
+    for step, slot, tensor, number in shared:
+        if not base.graph.tensors[tensor].is_constant:
             raise ConversionError(
-                f"tensor {tensor} ({graph.tensors[tensor].name!r}) has several shapes at once. "
-                "Please report this model."
+                f"tensor {tensor} ({base.graph.tensors[tensor].name!r}) has several shapes at "
+                "once. Please report this model."
             )
-        if (tensor, course_number) not in copies:
-            copies[tensor, course_number] = flatbuffer.duplicate(model, tensor)
-        subgraph.operators[step].inputs[slot] = copies[tensor, course_number]
-    logging.getLogger(__name__).debug("split %d shared constants", len(copies))
-    return tflite.read(flatbuffer.pack(model), graph.name)
+        if (tensor, number) not in copies:
+            copies[tensor, number] = flatbuffer.duplicate(model, tensor)
+        inputs = np.array(operators[step].inputs)
+        inputs[slot] = copies[tensor, number]
+        operators[step].inputs = inputs
+    return tflite.read(flatbuffer.pack(model), base.graph.name)
 
 
 def _sources(quantized: Graph, float_graph: Graph) -> Ints:
@@ -304,7 +331,9 @@ def _sources(quantized: Graph, float_graph: Graph) -> Ints:
                 f"operator {op.kind!r} of the quantized network has no counterpart in the float "
                 "network. Quantize the .tflite of bind()."
             )
-        for here, there in zip(op.inputs + op.outputs, origin.inputs + origin.outputs, strict=True):
+        for here, there in zip(
+            op.inputs + op.outputs, origin.inputs + origin.outputs, strict=True
+        ):
             if here >= 0 and source[here] < 0:
                 source[here] = there
     for _ in boundaries:  # a chain of boundaries is no longer than their number

@@ -222,9 +222,8 @@ def _layer_ops(
     layer, width = node.operation, _width(node.outputs[0])
     rule, reason = _rule(node)
     if rule == "freeze":
-        yield ChannelOp("freeze", path, reads, reason=reason)
         for tensor, i in zip(node.outputs, makes, strict=True):
-            yield ChannelOp("freeze", path, (), i, _width(tensor), reason)
+            yield ChannelOp("freeze", path, reads, i, _width(tensor), reason)
         return
     yield ChannelOp(rule, path, reads, makes[0], width)
     if type(layer).__name__ in KINDS and not _is_elementwise(getattr(layer, "activation", None)):
