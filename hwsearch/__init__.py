@@ -1,3 +1,42 @@
-"""Keras AutoML under a microcontroller's budget."""
+"""Keras AutoML under a microcontroller's budget: :func:`optimize` is the front door.
+
+Names load when they are first used, so that ``import hwsearch`` costs milliseconds and never
+imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwsearch.board import Board, boards
+    from hwsearch.budget import Budget
+    from hwsearch.errors import HwsearchError
+    from hwsearch.optimize import optimize
+    from hwsearch.report import Report
+    from hwsearch.space import Space
 
 __version__ = "0.1.0"
+
+__all__ = ["Board", "Budget", "HwsearchError", "Report", "Space", "boards", "optimize"]
+
+_HOME = {
+    "Board": "board",
+    "boards": "board",
+    "Budget": "budget",
+    "HwsearchError": "errors",
+    "Report": "report",
+    "Space": "space",
+    "optimize": "optimize",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hwsearch' has no attribute {name!r}")
+    return getattr(import_module(f"hwsearch.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

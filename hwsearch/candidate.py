@@ -47,7 +47,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of a fine-tune: mean training loss, and the metric on the search half if it was taken."""
+    """One epoch of a fine-tune: mean training loss, and the metric if it was taken."""
 
     loss: float
     metric: float | None = None
@@ -112,7 +112,7 @@ class Verified:
         level: how far it was proven: ``"image"`` linked, run and every output byte compared;
             ``"outputs"`` run by the host oracle, its arena measured; ``"estimate"`` neither.
         score: on the report half or the test data.
-        difference: to the original float model, paired over the same samples (this minus original).
+        difference: this minus the original float model, paired over the same samples.
         measurement: what the device or oracle said; None at level ``"estimate"``.
         note: why it is not at a higher level, or "".
     """

@@ -2,16 +2,16 @@
 
 HwsearchError
 ├── InputError (ValueError)       something the caller passed cannot be used
-│   ├── ModelError                a model that is subclassed, unbuilt, dynamic, NaN, or of another study
+│   ├── ModelError                a model that is subclassed, unbuilt, dynamic, or holds NaN
 │   ├── ModelFileError            a file that is not a readable model
 │   ├── DataError                 data that does not match the model or its loss
 │   ├── BudgetError               a limit that is negative, of an unknown unit, or beyond the board
 │   ├── SpaceError                a search space that cannot be read or is empty
-│   └── UnknownNameError          a board, backend, method … that nobody registered; lists the known
+│   └── UnknownNameError          a board, backend … that nobody registered; lists the known
 ├── RefusedError                  a backend cannot run an operator: which, why, what would help
 ├── ConversionError               the converter or the quantizer failed on a valid model
 ├── TrialError                    one trial failed (crash, time-out, NaN loss); the search goes on
-├── StudyError                    a study that cannot be read, or belongs to another model or budget
+├── StudyError                    a study that cannot be read, or is of another model or budget
 └── DeviceError                   anything at the far end of a wire
     ├── ToolchainError            no compiler or emulator, or it failed; carries its output
     ├── ImageError                an image that does not fit or does not build

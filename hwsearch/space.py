@@ -131,7 +131,7 @@ class Layout:
 
     Attributes:
         groups: name and full width of each channel group.
-        ops: name, kind and weight elements of each operator whose bits can vary, in execution order.
+        ops: name, kind and weight elements of each operator whose bits can vary, in order.
     """
 
     groups: tuple[tuple[str, int], ...]
@@ -173,7 +173,7 @@ class Configuration:
 
     @cached_property
     def structure(self) -> str:
-        """Digest of what has to be trained: equal for configurations that differ in bits or backend alone."""
+        """Digest of what has to be trained: bits and backend have no part in it."""
         return _digest([self.widths, self.saliency])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Backend: a runtime on a core: what it refuses, how it plans memory, what its code takes of flash and of time."""
+"""Backend: a runtime on a core: what it refuses, how it plans memory, what its code takes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Backend(Protocol):
         name: as users and the published data spell it.
         activation_bits: bit widths of activations that it runs.
         weight_bits: per operator kind the bit widths of weights that it runs (8 everywhere else).
-        buildable: whether an image can be linked or simulated here; estimate-only ones are searched when asked for.
+        buildable: whether its artefacts can be proven here; others are searched when asked for.
     """
 
     name: str
@@ -73,9 +73,9 @@ class Backend(Protocol):
         ...
 
     def flash(self, columns: Columns) -> Ints:
-        """int64 [n]: bytes of the whole image in flash: model, kernels linked, runtime, start-up."""
+        """int64 [n]: bytes of the whole image: model, kernels linked, runtime, start-up."""
         ...
 
     def cycles(self, columns: Columns, core: str) -> Floats | None:
-        """float64 [n, ops]: core cycles of each operator; None where nothing is known of this core."""
+        """float64 [n, ops]: core cycles of each operator; None where nothing is known."""
         ...

@@ -19,13 +19,17 @@ SCALE_BYTES = 12
 
 @dataclass(frozen=True)
 class _Constants:
-    """The constants of a Graph: indexes, bytes in the file as it stands, scales a channel."""
+    """The constants of a Graph: indexes, bytes in the file as it stands, scales a channel.
+
+    ``dense`` is the weight tensor of the dense layer that a constant belongs to, else -1.
+    """
 
     index: Ints
     bytes: Ints
     per_channel: Ints
     channels: Ints
     channel_axis: Ints
+    dense: Ints
     fixed_bytes: int
 
 
@@ -33,6 +37,9 @@ class _Constants:
 def _constants(graph: Graph) -> _Constants:
     index = [i for i, t in enumerate(graph.tensors) if t.is_constant]
     depthwise = {op.inputs[1] for op in graph.ops if op.kind == "depthwise_conv_2d"}
+    dense_of = {
+        i: op.inputs[1] for op in graph.ops if op.kind == "fully_connected" for i in op.inputs[1:]
+    }
     rank = max([4, *(len(t.shape) for t in graph.tensors)])
     axes, channels, per_channel = [], [], []
     for i in index:
@@ -50,6 +57,7 @@ def _constants(graph: Graph) -> _Constants:
         np.array(per_channel, np.int64),
         np.array(channels, np.int64),
         np.array(axes, np.int64),
+        np.array([dense_of.get(i, -1) for i in index], np.int64),
         graph.file_bytes,
     )
 
@@ -70,6 +78,9 @@ def model_bytes(columns: Columns) -> Ints:
         return np.full(len(columns), known.fixed_bytes, np.int64)
     new = _padded(columns.tensor_bytes[:, known.index])
     channels = columns.shapes[:, known.index, known.channel_axis]
+    # A dense layer with 4-bit weights has one scale (TFLite Micro runs no other).
+    low = (columns.bits[:, known.dense] == BITS["int4"]) & (known.dense >= 0)
+    channels = np.where(low, 1, channels)
     scales = SCALE_BYTES * known.per_channel * (channels - known.channels)
     if known.fixed_bytes == 0:
         return (new + SCALE_BYTES * known.per_channel * channels).sum(axis=1)
@@ -113,8 +124,3 @@ class Kernels:
         for members, size in self.pairs:
             total -= size * max(0, len(members & kinds) - 1)
         return total
-
-
-def is_int4(columns: Columns, tensor: int) -> Ints:
-    """int64 [n]: 1 where the tensor is int4."""
-    return (columns.bits[:, tensor] == BITS["int4"]).astype(np.int64)

@@ -8,6 +8,7 @@ candidates share them; only sizes differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -123,16 +124,16 @@ def _activations(graph: Graph, scratch_ops: tuple[int, ...]) -> tuple[NDArray[np
     return np.array(index, np.intp), lifetimes
 
 
-def plan(columns: Columns, scratch: dict[int, Ints]) -> Plan:
+def plan(columns: Columns, scratch: Sequence[tuple[int, Ints]]) -> Plan:
     """TFLite Micro's plan of the non-persistent part of the arena: activations, then scratch.
 
     Args:
         columns: the candidates.
-        scratch: per operator that asks for scratch, int64 [n] bytes (0 where a candidate needs none).
+        scratch: (operator, int64 [n] bytes) of each scratch buffer, in the order in which
+            kernels ask for them; 0 where a candidate needs none.
     """
-    ops = tuple(sorted(scratch))
-    index, lifetimes = _activations(columns.graph, ops)
+    index, lifetimes = _activations(columns.graph, tuple(op for op, _ in scratch))
     sizes = columns.tensor_bytes[:, index]
-    if ops:
-        sizes = np.concatenate([sizes, np.stack([scratch[i] for i in ops], axis=1)], axis=1)
+    if scratch:
+        sizes = np.concatenate([sizes, np.stack([size for _, size in scratch], axis=1)], axis=1)
     return greedy(align(sizes), lifetimes)

@@ -1,0 +1,65 @@
+"""Quickstart: a small convolutional network on Fashion-MNIST, made to fit a Cortex-M4 budget.
+
+Run: make demo
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import fashion_mnist
+import keras
+
+import hwsearch
+
+QUICK = bool(os.environ.get("HWSEARCH_QUICK"))  # a test runs this file with tiny settings
+
+
+def network(shape: tuple[int, ...]) -> keras.Model:
+    """A plain convolutional network, as one would write it without a microcontroller in mind."""
+    layers = keras.layers
+    blocks: list[keras.Layer] = [layers.Input(shape)]
+    for width, stride in ((32, 2), (48, 1), (64, 2), (96, 1)):
+        blocks += [
+            layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+        ]
+    blocks += [layers.GlobalAveragePooling2D(), layers.Dense(10, activation="softmax")]
+    return keras.Sequential(blocks, name="quickstart")
+
+
+def main() -> None:
+    keras.utils.set_random_seed(0)
+    (x_train, y_train), (x_val, y_val) = fashion_mnist.load()
+    if QUICK:
+        x_train, y_train, x_val, y_val = x_train[:600], y_train[:600], x_val[:200], y_val[:200]
+
+    model = network(x_train.shape[1:])
+    model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, 4 * len(x_train) // 128)
+    model.optimizer = keras.optimizers.Adam(rate)
+    model.fit(x_train, y_train, batch_size=128, epochs=1 if QUICK else 4, verbose=2)
+
+    report = hwsearch.optimize(
+        model,
+        hwsearch.Budget(flash="128 KiB", ram="24 KiB", latency="60 ms"),
+        data=(x_train, y_train),
+        validation_data=(x_val, y_val),
+        board="nucleo-l4r5zi",
+        trials=2 if QUICK else 16,
+        workers=1 if QUICK else 2,
+        space=hwsearch.Space(epochs=1 if QUICK else 2, samples=300 if QUICK else 20_000),
+    )
+    report.table()
+    if report.chosen is not None:
+        print("exported to", report.chosen.export("out/quickstart"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Pricing: what n configurations of one model cost, in microseconds each and without TensorFlow.
+
+The base model is converted once and quantized once an activation width. A configuration only
+resizes that quantized graph: its channel dimensions follow the widths of the groups, its weights
+the bits. So topology, tensor order and the operators that quantization inserts are the real ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsearch import estimate
+from hwsearch.board import Board
+from hwsearch.cost.columns import Columns, Ints
+from hwsearch.cost.cost import Band, Cost, CostColumns, Floats
+from hwsearch.graph import WEIGHT_OPS, Graph
+from hwsearch.graph.binding import Binding
+from hwsearch.space import Configuration, Decoded, Layout, Ranks
+
+MIXED_KINDS = ("conv_2d", "fully_connected")
+"""Operators whose weight bits may vary: those that a quantizer recipe can address."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The base model quantized with one activation width.
+
+    Attributes:
+        graph: the quantized network.
+        binding: which of its dimensions follow which channel group.
+        weights: int64 [ops of the layout], the weight tensor of each.
+    """
+
+    graph: Graph
+    binding: Binding
+    weights: Ints
+
+    def columns(self, widths: Ints, weight_bits: Ints) -> Columns:
+        """n candidates: widths int64 [n, groups], weight_bits int64 [n, ops]."""
+        bits = np.broadcast_to(Columns.of(self.graph).bits, (len(widths), len(self.graph.tensors)))
+        if (weight_bits < 8).any():
+            bits = bits.copy()
+            bits[:, self.weights] = np.where(weight_bits < 8, weight_bits, bits[:, self.weights])
+        return Columns(self.graph, self.binding.shapes(widths), bits)
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """What configurations of one model cost on one board.
+
+    Attributes:
+        board: where.
+        ranks: the search space.
+        schemes: by activation bits.
+    """
+
+    board: Board
+    ranks: Ranks
+    schemes: dict[int, Scheme]
+
+    def price(self, decoded: Decoded) -> CostColumns:
+        """The four costs of n configurations, in a batch a backend and activation width."""
+        n = len(decoded)
+        flash, ram = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        values: dict[str, Floats] = {}
+        bands: dict[str, Band] = {}
+        for rank, backend in enumerate(self.ranks.backends):
+            for activation, scheme in self.schemes.items():
+                rows = np.flatnonzero(
+                    (decoded.backend == rank) & (decoded.activation_bits == activation)
+                )
+                if not len(rows):
+                    continue
+                columns = scheme.columns(decoded.widths[rows], decoded.weight_bits[rows])
+                found = estimate.costs(columns, backend, self.board)
+                flash[rows], ram[rows] = found.flash_bytes, found.ram_bytes
+                for name in ("latency_s", "energy_j", "cycles"):
+                    part = getattr(found, name)
+                    if part is not None:
+                        values.setdefault(name, np.full(n, np.nan))[rows] = part
+                bands = _wider(bands, found.bands)
+        return CostColumns(
+            flash,
+            ram,
+            values.get("latency_s"),
+            values.get("energy_j"),
+            values.get("cycles"),
+            bands,
+        )
+
+    def columns(self, configuration: Configuration) -> Columns:
+        """One configuration's resized network."""
+        decoded = self.ranks.columns([configuration])
+        return self.schemes[configuration.activation_bits].columns(
+            decoded.widths, decoded.weight_bits
+        )
+
+    def cost(self, configuration: Configuration) -> Cost:
+        """One configuration's cost, broken down by operator."""
+        names = [b.name for b in self.ranks.backends]
+        backend = self.ranks.backends[names.index(configuration.backend)]
+        return estimate.cost(self.columns(configuration), backend, self.board)
+
+
+def _wider(left: dict[str, Band], right: dict[str, Band]) -> dict[str, Band]:
+    """Per cost the band that holds both."""
+    joined = dict(left)
+    for name, band in right.items():
+        other = joined.get(name, band)
+        low, high = min(band.low, other.low), max(band.high, other.high)
+        joined[name] = Band(low, high, band.basis if band.high >= other.high else other.basis)
+    return joined
+
+
+def layout(groups: tuple[tuple[str, int], ...], graph: Graph) -> tuple[Layout, tuple[int, ...]]:
+    """What of a float network can vary, and the operator index of each op of the layout."""
+    found, indexes = [], []
+    for i, op in enumerate(graph.ops):
+        if op.kind in MIXED_KINDS and graph.tensors[op.inputs[1]].is_constant:
+            found.append((f"{i}_{op.kind}", op.kind, graph.tensors[op.inputs[1]].elements))
+            indexes.append(i)
+    return Layout(groups, tuple(found)), tuple(indexes)
+
+
+def scheme(
+    quantized: Graph, binding: Binding, float_graph: Graph, op_indexes: tuple[int, ...]
+) -> Scheme:
+    """The Scheme of a quantized network.
+
+    Quantization inserts operators but keeps those with weights in their order, so the n-th
+    of the float network is the n-th of the quantized one.
+    """
+    ordered = [i for i, op in enumerate(float_graph.ops) if op.kind in WEIGHT_OPS]
+    weights = [op.inputs[1] for op in quantized.ops if op.kind in WEIGHT_OPS]
+    chosen = [weights[ordered.index(i)] for i in op_indexes]
+    return Scheme(quantized, binding.onto(quantized, float_graph), np.array(chosen, np.int64))

@@ -1,0 +1,280 @@
+"""Problem: a user's model and data, checked, split, converted: what a search starts from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsearch.backends import Backend, backend, backends
+from hwsearch.board import Board
+from hwsearch.candidate import Score
+from hwsearch.compress import structured
+from hwsearch.compress.quantize import calibrate, quantize
+from hwsearch.convert import load_model, names, to_float_tflite
+from hwsearch.data import Port, Samples, generated, samples
+from hwsearch.errors import DataError, RefusedError
+from hwsearch.graph import Graph, keras_channels
+from hwsearch.graph.binding import bind
+from hwsearch.graph.tflite import read
+from hwsearch.metric import OF_LOSS, Metric, Mode, metric
+from hwsearch.pricing import Pricing, Scheme, layout, scheme
+from hwsearch.space import Ranks, Space
+from hwsearch.train import predict
+
+GENERATED = 512
+"""Inputs made for a model without data, in each half."""
+
+HELD_OUT = 0.2
+"""Share of the training data kept for validation where the caller gave none."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a search starts from.
+
+    Attributes:
+        model: the original.
+        train: calibration and fine-tuning; without targets nothing is fine-tuned.
+        search: what the search optimises on.
+        report: what is reported; never seen by the search.
+        loss: as ``model.compile`` takes it; None without data.
+        metric: how models are scored.
+        original: the float model's score on the report samples.
+        outputs: the float model's outputs there, one array an output.
+        space: what may vary, after what no backend runs was taken out.
+        pricing: costs configurations.
+        op_indexes: per operator of the layout its index in the float network.
+        int8_bytes: size of the unpruned model's int8 ``.tflite``.
+        notes: what the user should hear once.
+    """
+
+    model: Any
+    train: Samples
+    search: Samples
+    report: Samples
+    loss: Any
+    metric: Metric
+    original: Score
+    outputs: tuple[Any, ...]
+    space: Space
+    pricing: Pricing
+    op_indexes: tuple[int, ...]
+    int8_bytes: int
+    notes: tuple[str, ...]
+
+    def digest(self) -> str:
+        """Of the model's architecture and weights."""
+        state = hashlib.sha256(self.model.to_json().encode())
+        for weights in self.model.get_weights():
+            state.update(np.ascontiguousarray(weights).tobytes())
+        return state.hexdigest()[:16]
+
+    def save(self, directory: Path) -> None:
+        """Writes what trial processes read: ``model.keras`` and ``data/``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.model.save(directory / "model.keras")
+        self.train.save(directory / "data" / "train")
+        self.search.save(directory / "data" / "search")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller gave, unread."""
+
+    data: Any = None
+    validation_data: Any = None
+    test_data: Any = None
+    loss: Any = None
+    metric: Any = None
+    mode: Mode | None = None
+    backends: tuple[str, ...] | None = None
+    space: Space | None = None
+    seed: int = 0
+
+
+def problem(model: Any, board: Board, given: Given) -> Problem:
+    """Reads, checks, splits and converts a user's model and data.
+
+    Raises:
+        ModelError, ModelFileError: a model that cannot be searched.
+        DataError: data that does not match the model, or neither loss nor metric.
+        RefusedError: no backend runs the model; says which operator and why.
+    """
+    if isinstance(model, str | Path):
+        model = load_model(model)
+    groups = keras_channels.groups(model)
+    loss, chosen, parts, notes = _data(model, given)
+    train, search, report = parts
+    outputs = predict(model, report.inputs)
+    base, binding = bind(
+        groups, lambda keep: to_float_tflite(structured.prune(model, groups, keep))
+    )
+    calibration = calibrate(base.content, train.inputs)
+    frozen = sorted({f"{layer} ({why})" for layer, why in groups.frozen if _is_unknown(why)})
+    notes += [f"frozen, not pruned: {', '.join(frozen)}"] if frozen else []
+
+    space = given.space or Space()
+    found, op_indexes = layout(
+        tuple((g.name, g.width) for g in groups.groups), calibration.model.graph
+    )
+    schemes: dict[int, Scheme] = {}
+    graphs: dict[int, Graph] = {}
+    int8_bytes = 0
+    for bits in space.activation_bits:
+        content = quantize(calibration, bits, {})
+        graphs[bits] = read(content, f"the model at {bits}-bit activations").graph
+        schemes[bits] = scheme(graphs[bits], binding, base.graph, op_indexes)
+        int8_bytes = len(content) if bits == 8 or not int8_bytes else int8_bytes
+    runtimes, space, said = _runnable(_named(given.backends), space, graphs)
+    pricing = Pricing(board, Ranks(space, found, runtimes), schemes)
+    return Problem(
+        model, train, search, report, loss, chosen,
+        chosen.score(report.targets, outputs, "Keras"), outputs,
+        space, pricing, op_indexes, int8_bytes, tuple(notes + said),
+    )  # fmt: skip
+
+
+def _is_unknown(reason: str) -> bool:
+    """Whether a layer is frozen for not being understood, not for being at the network's edge."""
+    return "not a layer of Keras" in reason or "not understood" in reason
+
+
+def _named(wanted: tuple[str, ...] | None) -> tuple[Backend, ...]:
+    """The backends asked for, else those whose artefacts can be proven here."""
+    if wanted is None:
+        return tuple(b for b in backends().values() if b.buildable)
+    return tuple(backend(name) for name in wanted)
+
+
+def _runnable(
+    runtimes: tuple[Backend, ...], space: Space, graphs: dict[int, Graph]
+) -> tuple[tuple[Backend, ...], Space, list[str]]:
+    """Backends and activation widths that run the model; why the others do not."""
+    said: list[str] = []
+    runs: dict[str, set[int]] = {}
+    for runtime in runtimes:
+        for bits, graph in graphs.items():
+            refusals = runtime.refusals(graph) if bits in runtime.activation_bits else None
+            if refusals:
+                said.append(f"{runtime.name} refuses {bits}-bit activations: {refusals[0]}")
+            elif refusals is not None:
+                runs.setdefault(runtime.name, set()).add(bits)
+    if not runs:
+        raise RefusedError("no backend runs this model. " + " ".join(said))
+    kept = tuple(r for r in runtimes if r.name in runs)
+    # A width that one runtime refuses would be offered to it: only common ones stay.
+    common = tuple(b for b in space.activation_bits if all(b in runs[r.name] for r in kept))
+    if not common:
+        first = kept[0]
+        kept, common = (first,), tuple(b for b in space.activation_bits if b in runs[first.name])
+    return kept, replace(space, activation_bits=common), said
+
+
+def _data(
+    model: Any, given: Given
+) -> tuple[Any, Metric, tuple[Samples, Samples, Samples], list[str]]:
+    """(loss, metric, (train, search, report), notes)."""
+    in_names, out_names = names(model)
+    inputs = [Port(n, tuple(t.shape[1:])) for n, t in zip(in_names, model.inputs, strict=True)]
+    outputs = [Port(n, tuple(t.shape[1:])) for n, t in zip(out_names, model.outputs, strict=True)]
+    if given.data is None and given.validation_data is None:
+        both = generated(inputs, 2 * GENERATED, given.seed)
+        both = Samples(both.inputs, predict(model, both.inputs))
+        search, report = both.split(given.seed)
+        note = (
+            "no data: calibrated and scored on generated inputs by agreement with the original "
+            "model; nothing is fine-tuned. Give data=(x, y) for accuracy that means something."
+        )
+        train = Samples(generated(inputs, GENERATED, given.seed + 1).inputs)
+        return None, metric("agreement", None), (train, search, report), [note]
+    if given.data is None:
+        raise DataError(
+            "validation_data was given without data. Give data=(x_train, y_train) too."
+        )
+    train = samples(given.data, inputs, outputs, "data")
+    loss, chosen = _goals(model, given)
+    notes: list[str] = []
+    if given.validation_data is not None:
+        kept = samples(given.validation_data, inputs, outputs, "validation_data")
+    else:
+        order = np.random.default_rng(given.seed).permutation(len(train))
+        count = max(2, int(HELD_OUT * len(train)))
+        kept, train = train.take(np.sort(order[:count])), train.take(np.sort(order[count:]))
+        notes.append(f"no validation_data: {count:,} samples of data were held out for it.")
+    for part, what in ((train, "data"), (kept, "validation_data")):
+        _check_targets(part, outputs, loss, what)
+    if given.test_data is not None:
+        report, search = samples(given.test_data, inputs, outputs, "test_data"), kept
+        _check_targets(report, outputs, loss, "test_data")
+    else:
+        search, report = kept.split(given.seed)
+    if min(map(len, (train, search, report))) < 1:
+        raise DataError(
+            "there are too few samples to train, search and report on. Give at least 4."
+        )
+    return loss, chosen, (train, search, report), notes
+
+
+def _goals(model: Any, given: Given) -> tuple[Any, Metric]:
+    """The loss and metric that the caller named, else those that the model was compiled with."""
+    config = (model.get_compile_config() or {}) if model.compiled else {}
+    loss = given.loss if given.loss is not None else (model.loss if model.compiled else None)
+    wanted = given.metric
+    if wanted is None:
+        listed = config.get("metrics")
+        listed = listed if isinstance(listed, list | tuple) else []
+        wanted = next((m for m in listed if isinstance(m, str)), None)
+    if wanted is None and isinstance(_name_of(loss), str):
+        wanted = OF_LOSS.get(str(_name_of(loss)))
+    missing = [n for n, v in (("loss", loss), ("metric", wanted)) if v is None]
+    if missing:
+        raise DataError(
+            f"the model is not compiled with a {' or a '.join(missing)} that is known here. Give "
+            + " and ".join(f"{n}=" for n in missing)
+            + ', e.g. loss="sparse_categorical_crossentropy", metric="accuracy".'
+        )
+    return loss, metric(wanted, given.mode)
+
+
+def _name_of(loss: Any) -> Any:
+    if isinstance(loss, list | tuple) and loss:
+        loss = loss[0]
+    if isinstance(loss, dict) and loss:
+        loss = next(iter(loss.values()))
+    aliases = {"mean_squared_error": "mse", "mean_absolute_error": "mae"}
+    name = (
+        loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", None))
+    )
+    return aliases.get(str(name), name)
+
+
+def _check_targets(data: Samples, outputs: list[Port], loss: Any, what: str) -> None:
+    """Nothing, if the targets suit the loss.
+
+    Raises:
+        DataError: they are missing, of another shape, or classes that the model does not have.
+    """
+    if not data.targets:
+        raise DataError(f"{what} has no targets. Give {what}=(x, y); an autoencoder's y is its x.")
+    name = str(_name_of(loss))
+    target, shape = data.targets[0], outputs[0].shape
+    if name == "sparse_categorical_crossentropy":
+        if target.shape[1:] not in (shape[:-1], (*shape[:-1], 1)):
+            raise DataError(
+                f"{what}'s targets have shape {target.shape}, expected class indexes of shape "
+                f"(samples, {', '.join(map(str, shape[:-1]))}) for {name}."
+            )
+        if target.min() < 0 or target.max() >= shape[-1]:
+            raise DataError(
+                f"{what}'s targets hold classes {int(target.min())} to {int(target.max())}, the "
+                f"model has 0 to {shape[-1] - 1}."
+            )
+    elif name in OF_LOSS and int(np.prod(target.shape[1:])) != int(np.prod(shape)):
+        raise DataError(
+            f"{what}'s targets have shape {target.shape}, expected (samples, "
+            f"{', '.join(map(str, shape))}) for {name}."
+        )

@@ -1,0 +1,28 @@
+"""Silence: nothing on this process' stdout and stderr for a while, C++ libraries included."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Sends file descriptors 1 and 2 to nowhere and ignores warnings, then restores both."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = [(fd, os.dup(fd)) for fd in (1, 2)]
+        try:
+            for fd, _ in kept:
+                os.dup2(sink.fileno(), fd)
+            yield
+        finally:
+            for fd, copy in kept:
+                os.dup2(copy, fd)
+                os.close(copy)

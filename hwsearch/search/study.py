@@ -1,0 +1,135 @@
+"""The durable study: Optuna's storage, and what each trial keeps in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from hwsearch.candidate import Candidate, Epoch, Score, Trained
+from hwsearch.cost.cost import Cost
+from hwsearch.errors import StudyError
+from hwsearch.record import from_json, to_json
+from hwsearch.space import Configuration, Parameter
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+SPEC = "hwsearch"
+RESULT = "result"
+
+
+@contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Holds the study's directory: one owner at a time; a killed owner's hold ends with it.
+
+    Raises:
+        StudyError: another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "owner.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StudyError(
+                f"another search owns {directory}. Wait for it, or give study= another name."
+            ) from error
+        yield
+
+
+def open_study(
+    directory: Path,
+    name: str,
+    directions: Sequence[Literal["minimize", "maximize"]],
+    spec: Mapping[str, Any],
+) -> optuna.Study:
+    """The study of this name, new or gone on with.
+
+    Args:
+        directory: holds ``study.db``.
+        name: of the study.
+        directions: of each objective.
+        spec: what the search is of; must be equal when a study is gone on with.
+
+    Raises:
+        StudyError: the file cannot be read, or is of another model, data, space or budget.
+    """
+    path = directory / "study.db"
+    wanted = json.loads(json.dumps(spec))
+    try:
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{path.absolute().as_posix()}",
+            engine_kwargs={"connect_args": {"timeout": 60}},
+        )
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=directions,
+            load_if_exists=True,
+        )
+        known = study.user_attrs.get(SPEC)
+        if known is None:
+            study.set_user_attr(SPEC, wanted)
+    except Exception as error:  # SQLAlchemy's, sqlite's and Optuna's own
+        reason = str(error).splitlines()[0]
+        raise StudyError(
+            f"the study in {path} cannot be read ({type(error).__name__}: {reason}). "
+            "Move the file away, or give study= another name."
+        ) from error
+    if known is not None and known != wanted:
+        keys = sorted(k for k in {*known, *wanted} if known.get(k) != wanted.get(k))
+        difference = "; ".join(f"{k}: {known.get(k)} there, {wanted.get(k)} now" for k in keys)
+        raise StudyError(
+            f"study {name!r} is of another search ({difference}). Give study= another name, or "
+            "the same arguments."
+        )
+    return study
+
+
+def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution]:
+    """Optuna's distribution of each parameter; one with a single choice is left out."""
+    return {
+        p.name: IntDistribution(0, p.choices - 1)
+        if p.ordered
+        else CategoricalDistribution(tuple(range(p.choices)))
+        for p in parameters
+        if p.choices > 1
+    }
+
+
+def result(trained: Trained, directory: Path) -> dict[str, Any]:
+    """What a scored trial keeps in the study; its cost is computed again when it is read."""
+    configuration = trained.candidate.configuration
+    return {
+        "configuration": to_json(configuration),
+        "structure": configuration.structure,
+        "score": to_json(trained.score),
+        "tflite": to_json(trained.tflite, directory),
+        "curve": to_json(trained.curve),
+        "train_s": trained.train_s,
+    }
+
+
+def trained(
+    trial: FrozenTrial, cost: Callable[[Configuration], Cost], directory: Path
+) -> Trained | None:
+    """The Trained that a told trial keeps; None for one that was never scored."""
+    kept = trial.user_attrs.get(RESULT)
+    if kept is None or trial.state != TrialState.COMPLETE:
+        return None
+    configuration: Configuration = from_json(Configuration, kept["configuration"])
+    return Trained(
+        Candidate(trial.number, configuration, cost(configuration)),
+        directory / kept["tflite"],
+        from_json(Score, kept["score"]),
+        from_json(tuple[Epoch, ...], kept["curve"]),
+        float(kept["train_s"]),
+    )

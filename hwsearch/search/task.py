@@ -1,0 +1,141 @@
+"""Task: what one search is to do; Counts: how far it is; which leaves a training serves."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hwsearch.budget import Budget
+from hwsearch.cost.cost import CostColumns, Floats
+from hwsearch.metric import Mode
+from hwsearch.pareto import pareto
+from hwsearch.pricing import Pricing
+from hwsearch.search.training import Job, Precision
+from hwsearch.space import Configuration, Space
+
+MOST_LEAVES = 8
+"""Leaves quantized and scored after one training."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one search is to do.
+
+    Attributes:
+        directory: of the study: model, data, database, results.
+        name: of the study.
+        pricing, budget, space: costs, limits, what may vary.
+        op_indexes: per operator of the layout its index in the float network.
+        mode: of the metric.
+        loss, metric: by cloudpickle.
+        trials: asks to evaluate in all, those of earlier sessions included.
+        timeout_s, trial_timeout_s: of the search and of each training; None is none.
+        workers: trainings at once.
+        threads: of TensorFlow in each.
+        seed: of everything.
+    """
+
+    directory: Path
+    name: str
+    pricing: Pricing
+    budget: Budget
+    space: Space
+    op_indexes: tuple[int, ...]
+    mode: Mode
+    loss: bytes
+    metric: bytes
+    trials: int
+    timeout_s: float | None
+    trial_timeout_s: float | None
+    workers: int
+    threads: int
+    seed: int
+
+    def precision(self, leaf: Configuration) -> Precision:
+        """The bit widths of a leaf, by operator of the float network."""
+        pairs = zip(self.op_indexes, leaf.weight_bits, strict=True)
+        return Precision(leaf.activation_bits, tuple((i, b) for i, b in pairs if b != 8))
+
+    def job(self, leaves: list[Configuration]) -> Job:
+        """The training that these leaves of one structure share."""
+        full = self.pricing.ranks.layout.groups
+        widths = zip(full, leaves[0].widths, strict=True)
+        return Job(
+            directory=self.directory,
+            structure=leaves[0].structure,
+            widths={name: kept for (name, width), kept in widths if kept < width},
+            saliency=leaves[0].saliency,
+            precisions=tuple(dict.fromkeys(self.precision(leaf) for leaf in leaves)),
+            space=self.space,
+            loss=self.loss,
+            metric=self.metric,
+            seed=self.seed,
+            threads=self.threads,
+        )
+
+    def leaves(self, configuration: Configuration, scored: Set[str]) -> list[Configuration]:
+        """The configuration, and of its other leaves those worth scoring, up to MOST_LEAVES.
+
+        They fit, were not scored before, and none beats them both in the budgeted costs and in
+        the bits that activations and weights have.
+
+        Args:
+            configuration: asked for; comes first.
+            scored: digests of what was scored.
+        """
+        ranks = self.pricing.ranks
+        leaves = ranks.leaves(configuration)
+        columns = ranks.columns(leaves)
+        costs = self.pricing.price(columns)
+        fits = (self.budget.excesses(costs) <= 0).all(axis=1)
+        sizes = np.array([size for _, _, size in ranks.layout.ops], np.float64)
+        bits = np.stack([columns.activation_bits, columns.weight_bits @ sizes], axis=1)
+        values = np.concatenate([budgeted(costs, self.budget), bits], axis=1)
+        down: list[Mode] = ["min"] * (values.shape[1] - 2)
+        directions: list[Mode] = [*down, "max", "max"]
+        kept = np.flatnonzero(fits)
+        kept = kept[pareto(values[kept], directions)]
+        kept = kept[np.argsort(-costs.flash_bytes[kept], kind="stable")]
+        others = [
+            leaves[i] for i in kept if leaves[i].digest not in {configuration.digest, *scored}
+        ]
+        if len(others) > MOST_LEAVES - 1:
+            picks = np.linspace(0, len(others) - 1, MOST_LEAVES - 1).round().astype(int)
+            others = [others[i] for i in picks]
+        return [configuration, *others]
+
+
+def objectives(budget: Budget) -> tuple[str, ...]:
+    """The costs that a search minimises beside the metric: those that are limited, else flash."""
+    return tuple(budget.limits) or ("flash_bytes",)
+
+
+def budgeted(costs: CostColumns, budget: Budget) -> Floats:
+    """float64 [n, costs]: the columns of :func:`objectives`; what is unknown is 0 for all."""
+    columns = [getattr(costs, name) for name in objectives(budget)]
+    n = len(costs)
+    return np.stack(
+        [np.zeros(n) if c is None else np.asarray(c, np.float64) for c in columns], axis=1
+    )
+
+
+@dataclass
+class Counts:
+    """How far a search is.
+
+    Attributes:
+        asked: configurations proposed.
+        rejected: over budget, told without training.
+        repeated: proposed before, told again without training.
+        evaluated: trials scored after a training of theirs or an earlier one.
+        failed: trials that failed.
+    """
+
+    asked: int = 0
+    rejected: int = 0
+    repeated: int = 0
+    evaluated: int = 0
+    failed: int = 0

@@ -1,0 +1,218 @@
+"""One training and its leaves: what a child process does for a structure that fits.
+
+The result lies in a folder named by the structure's digest, written whole or not at all; so a
+search that is killed finds it again, and another trial of the same structure trains nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from hwsearch.candidate import Epoch, Score
+from hwsearch.data import Samples
+from hwsearch.metric import Metric
+from hwsearch.record import from_json, to_json
+from hwsearch.space import Space
+
+RESULT = "result.json"
+FLOAT = "float.tflite"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bit widths of one artefact, without the backend: runtimes share it.
+
+    Attributes:
+        activation_bits: 8 or 16.
+        weight_bits: by index of the float network's operator, where it is not 8.
+    """
+
+    activation_bits: int
+    weight_bits: tuple[tuple[int, int], ...]
+
+    @property
+    def name(self) -> str:
+        """File name of the artefact."""
+        low = "".join(f"_{i}w{b}" for i, b in self.weight_bits)
+        return f"a{self.activation_bits}w8{low}.tflite"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train and which artefacts to make of it.
+
+    Attributes:
+        directory: of the study; holds ``model.keras`` and ``data/``.
+        structure: digest of widths and saliency.
+        widths: channels to keep of each group that is cut.
+        saliency: by which they are chosen.
+        precisions: the artefacts to make.
+        space: how to train.
+        loss, metric: by cloudpickle, as users bring functions of their own.
+        seed: of the training.
+        threads: that TensorFlow may use.
+    """
+
+    directory: Path
+    structure: str
+    widths: Mapping[str, int]
+    saliency: str
+    precisions: tuple[Precision, ...]
+    space: Space
+    loss: bytes
+    metric: bytes
+    seed: int
+    threads: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the result lies."""
+        return self.directory / "trained" / self.structure
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One quantized model of a training and its score on the search half."""
+
+    precision: Precision
+    tflite: Path
+    score: Score
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a job.
+
+    Attributes:
+        curve: the fine-tune's epochs.
+        train_s: its seconds.
+        artefacts: those made so far of this structure.
+    """
+
+    curve: tuple[Epoch, ...]
+    train_s: float
+    artefacts: tuple[Artefact, ...]
+
+    def of(self, precision: Precision) -> Artefact | None:
+        """The artefact of this precision, if it was made."""
+        return next((a for a in self.artefacts if a.precision == precision), None)
+
+
+def load(folder: Path) -> Result | None:
+    """The result in a folder, None where there is none."""
+    try:
+        found = json.loads((folder / RESULT).read_text())
+    except (OSError, ValueError):
+        return None
+    result: Result = from_json(Result, found, folder)
+    return result
+
+
+def run(job: Job) -> Result:
+    """Trains the structure unless that was done, then makes and scores what artefacts are missing.
+
+    Raises:
+        TrialError: the loss diverged.
+        ConversionError: the converter or the quantizer failed.
+    """
+    from hwsearch.compress.quantize import calibrate, quantize
+    from hwsearch.evaluate import FAST, fast
+
+    known = load(job.folder)
+    if known is None:
+        known = _train(job)
+    missing = [p for p in job.precisions if known.of(p) is None]
+    if missing:
+        metric: Metric = cloudpickle.loads(job.metric)
+        train = Samples.load(job.directory / "data" / "train")
+        search = Samples.load(job.directory / "data" / "search")
+        calibration = calibrate((job.folder / FLOAT).read_bytes(), train.inputs)
+        made = list(known.artefacts)
+        for precision in missing:
+            content = quantize(calibration, precision.activation_bits, dict(precision.weight_bits))
+            score = metric.score(search.targets, fast(content, search.inputs), FAST)
+            path = job.folder / precision.name
+            path.write_bytes(content)
+            made.append(Artefact(precision, path, score))
+        known = Result(known.curve, known.train_s, tuple(made))
+        _write(job.folder, known)
+    return known
+
+
+def _train(job: Job) -> Result:
+    import keras
+
+    from hwsearch import train
+    from hwsearch.compress import saliency, structured
+    from hwsearch.convert import load_model, to_float_tflite
+    from hwsearch.graph import keras_channels
+
+    started = time.monotonic()
+    keras.backend.clear_session()
+    original = load_model(job.directory / "model.keras")
+    groups = keras_channels.groups(original)
+    found = saliency.saliency(original, groups, job.saliency, job.seed)
+    model = structured.prune(original, groups, saliency.keep(found, job.widths))
+    data = Samples.load(job.directory / "data" / "train")
+    curve: Sequence[Epoch] = ()
+    if data.targets:
+        curve = train.fine_tune(
+            model,
+            data,
+            cloudpickle.loads(job.loss),
+            epochs=job.space.epochs,
+            learning_rate=job.space.learning_rate,
+            batch_size=job.space.batch_size,
+            samples=job.space.samples,
+            seed=job.seed,
+        )
+    content = to_float_tflite(model)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    _replace(job.folder / FLOAT, content)
+    model.save(job.folder / "model.keras")
+    result = Result(tuple(curve), time.monotonic() - started, ())
+    _write(job.folder, result)
+    return result
+
+
+def _write(folder: Path, result: Result) -> None:
+    _replace(folder / RESULT, json.dumps(to_json(result, folder)).encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_suffix(f".part{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def child(job: Job, connection: Any) -> None:
+    """Runs a job in this process and sends (Result, None) or (None, reason)."""
+    from hwsearch.errors import HwsearchError
+
+    try:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(job.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        result = run(job)
+    except HwsearchError as error:
+        connection.send((None, str(error)))
+    except OSError as error:  # a full disk among them
+        shutil.rmtree(job.folder, ignore_errors=True)
+        connection.send((None, f"{error.strerror or error}: {error.filename or ''}"))
+    except Exception as error:
+        connection.send((None, f"{type(error).__name__}: {error}"))
+    else:
+        connection.send((result, None))
+    finally:
+        connection.close()
