@@ -47,7 +47,8 @@ typedef struct {
     int32_t a_zero, b_zero, zero_point;
     int32_t a_multiplier, a_right, b_multiplier, b_right;
     int32_t multiplier, shift;
-    int32_t sign; /* 1: add, -1: subtract */
+    int32_t sign;   /* 1: add, -1: subtract */
+    int32_t b_unit; /* what one step of b counts before its multiplier, where a's multiplier is 1/2; else 0 */
     int32_t min, max;
 } nn_binary_t;
 
@@ -129,6 +130,28 @@ void nn_dot4_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, c
 void nn_dot4_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
 
 typedef void (*nn_dot_t)(const int16_t *, const int8_t *, uint32_t, const int32_t *, int32_t *);
+
+#if NN_DSP
+/* Four pixels by all pairs of channels, with requantization: of a narrow layer whose activation range is all of
+ * int8. The kernels know the order of the fields. */
+typedef struct {
+    const int16_t *patch;
+    const int8_t *weights;
+    const int16_t *rest; /* end of the groups left over by fours, which come first */
+    const int16_t *end;  /* end of the patch */
+    const int32_t *bias;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int8_t *out;
+    uint32_t step;      /* from pixel to pixel of the output */
+    int32_t offset;     /* 2 * zero point + 1 */
+    uint32_t channel;   /* the next one */
+    uint32_t channels;  /* how many, even */
+} nn_block_t;
+
+void nn_block_s8(nn_block_t *block);
+void nn_block4_s8(nn_block_t *block);
+#endif
 
 /* Convolution; patch has 4 * k values, k = kernel_h * kernel_w * in_c rounded up to even (to 4 with int4 weights).
  * out may lie before in, as the planner says (hwsearch/codegen/overlap.py). */

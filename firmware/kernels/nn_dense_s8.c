@@ -25,7 +25,13 @@ void nn_dense_s8(uint32_t in_c, uint32_t out_c, const nn_requant_t *q, nn_dot_t 
         dot(patch, filter, groups, &q->bias[c], acc);
         const uint32_t pair = ((c + 1U) < out_c) ? 2U : 1U;
         for (uint32_t n = 0; n < pair; n++) {
-            const int32_t x = nn_requantize(acc[n], q->multiplier[c + n], q->shift[c + n]) + q->zero_point;
+            const int32_t multiplier = q->multiplier[c + n], shift = q->shift[c + n];
+            int32_t x;
+            if (q->narrow != 0) {
+                x = nn_shift_right(nn_multiply_high(acc[n], multiplier), -shift) + q->zero_point;
+            } else {
+                x = nn_requantize(acc[n], multiplier, shift) + q->zero_point;
+            }
             out[c + n] = (int8_t)nn_clamp(x, q->min, q->max);
         }
         filter += groups * group_bytes;

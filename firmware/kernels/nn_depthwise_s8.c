@@ -12,9 +12,17 @@ static void load_row(const nn_window_t *w, int16_t zero, const int8_t *in, int32
     const uint32_t width = w->in_w;
     if ((y >= 0) && (y < w->in_h)) {
         const int8_t *from = &in[(uint32_t)y * width * step];
-        for (uint32_t x = 0; x < width; x++) {
-            to[x] = *from;
-            from += step;
+        uint32_t left = width;
+        for (; left > 1U; left -= 2U) {
+            const int16_t first = from[0];
+            const int16_t second = from[step];
+            from += 2U * step;
+            to[0] = first;
+            to[1] = second;
+            to += 2;
+        }
+        if (left != 0U) {
+            *to = *from;
         }
     } else {
         for (uint32_t x = 0; x < width; x++) {
@@ -24,81 +32,95 @@ static void load_row(const nn_window_t *w, int16_t zero, const int8_t *in, int32
 }
 
 typedef struct {
-    int32_t bias, multiplier, right, round, min, max;
+    int32_t bias, multiplier, shift;
 } channel_t;
 
-static inline int8_t finish(const channel_t *q, int32_t sum)
-{
-    const int32_t x = nn_multiply_high(sum, q->multiplier);
-    return (int8_t)nn_clamp((x + (x >> 31) + q->round) >> q->right, q->min, q->max);
-}
-
-static inline int8_t finish_full(const channel_t *q, int32_t sum)
-{
-    const int32_t x = nn_multiply_high(sum, q->multiplier);
-    return (int8_t)nn_saturate8((x + (x >> 31) + q->round) >> q->right);
-}
-
 #if NN_DSP
-static inline int32_t smlad(uint32_t a, uint32_t b, int32_t sum)
-{
-    int32_t y;
-    __asm__("smlad %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
-    return y;
-}
-static inline int32_t smlabt(uint32_t a, uint32_t b, int32_t sum)
-{
-    int32_t y;
-    __asm__("smlabt %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
-    return y;
-}
-static inline int32_t smlatb(uint32_t a, uint32_t b, int32_t sum)
-{
-    int32_t y;
-    __asm__("smlatb %0, %1, %2, %3" : "=r"(y) : "r"(a), "r"(b), "r"(sum));
-    return y;
-}
-static inline uint32_t pair(int32_t low, int32_t high) { return ((uint32_t)low & 0xFFFFU) | ((uint32_t)high << 16U); }
+/* One output row of a 3 x 3 kernel; the kernel below knows the order of the fields. Sums are twice their value. */
+typedef struct {
+    const int16_t *rows[3];
+    uint32_t taps[6]; /* doubled, as pairs: (0, 1), (1, 2) of each row */
+    int8_t *out;
+    int32_t bias, multiplier, round, right;
+    uint32_t step;
+    const int16_t *pairs_end;   /* of rows[0], after the outputs that are computed two at a time */
+    const int16_t *singles_end; /* and after those computed alone: the last of an odd row, or all with stride 2 */
+} row_t;
 
-/* Three rows of a 3 x 3 kernel, stride 1: two outputs from two words of each row; w01 and w12 are pairs of taps. */
-static void row_3x3(const int16_t *r0, const int16_t *r1, const int16_t *r2, const uint32_t taps[6], const channel_t *q,
-                    uint32_t width, uint32_t step, int8_t *out)
+void nn_row_3x3_s8(const row_t *row);
+
+/* r0-r2 rows, r3-r8 taps, r9 r10 values, r11 r12 sums, lr output; [sp] bias, multiplier, round, right, step, ends.
+ * Two outputs: (x0 x1)(t0 t1) + x2 t2 and x1 t0 + (x2 x3)(t1 t2), 6 dual or single multiplies each. */
+#define TAPS_PAIR(row, t01, t12)                                                                                   \
+    "ldr r9, [" row "], #4\n"                                                                                      \
+    "ldr r10, [" row "]\n"                                                                                         \
+    "smlad r11, r9, " t01 ", r11\n"                                                                                \
+    "smlatb r12, r9, " t01 ", r12\n"                                                                               \
+    "smlabt r11, r10, " t12 ", r11\n"                                                                              \
+    "smlad r12, r10, " t12 ", r12\n"
+#define TAPS_SINGLE(row, t01, t12)                                                                                 \
+    "ldr r9, [" row "], #4\n"                                                                                      \
+    "ldrsh r10, [" row "]\n"                                                                                       \
+    "smlad r11, r9, " t01 ", r11\n"                                                                                \
+    "smlabt r11, r10, " t12 ", r11\n"
+#define ROUND(sum)                                                                                                 \
+    "smmulr " sum ", " sum ", r9\n"                                                                                \
+    "add " sum ", " sum ", " sum ", asr #31\n"                                                                     \
+    "add " sum ", " sum ", r10\n"
+
+__asm__(".syntax unified\n"
+        ".section .text.nn_row_3x3_s8,\"ax\",%progbits\n .align 2\n .global nn_row_3x3_s8\n .thumb_func\n"
+        ".type nn_row_3x3_s8, %function\n"
+        "nn_row_3x3_s8:\n"
+        "push {r4-r11, lr}\n"
+        "add r12, r0, #36\n"
+        "ldm r12, {r3-r10}\n"
+        "mov lr, r3\n"
+        "push {r4-r10}\n"
+        "ldm r0, {r0-r8}\n"
+        "ldr r9, [sp, #20]\n"
+        "cmp r0, r9\n"
+        "beq 2f\n"
+        "1: ldr r11, [sp]\n"
+        "mov r12, r11\n" TAPS_PAIR("r0", "r3", "r4") TAPS_PAIR("r1", "r5", "r6") TAPS_PAIR("r2", "r7", "r8")
+        "ldrd r9, r10, [sp, #4]\n" ROUND("r11") ROUND("r12")
+        "ldrd r9, r10, [sp, #12]\n"
+        "asr r11, r11, r9\n"
+        "asr r12, r12, r9\n"
+        "ssat r11, #8, r11\n"
+        "ssat r12, #8, r12\n"
+        "ldr r9, [sp, #20]\n"
+        "strb r11, [lr]\n"
+        "strb r12, [lr, r10]\n"
+        "add lr, lr, r10, lsl #1\n"
+        "cmp r0, r9\n"
+        "bne 1b\n"
+        "2: ldr r9, [sp, #24]\n"
+        "cmp r0, r9\n"
+        "beq 4f\n"
+        "3: ldr r11, [sp]\n" TAPS_SINGLE("r0", "r3", "r4") TAPS_SINGLE("r1", "r5", "r6") TAPS_SINGLE("r2", "r7", "r8")
+        "ldrd r9, r10, [sp, #4]\n" ROUND("r11")
+        "ldrd r9, r10, [sp, #12]\n"
+        "asr r11, r11, r9\n"
+        "ssat r11, #8, r11\n"
+        "ldr r9, [sp, #24]\n"
+        "strb r11, [lr]\n"
+        "add lr, lr, r10\n"
+        "cmp r0, r9\n"
+        "bne 3b\n"
+        "4: add sp, sp, #28\n"
+        "pop {r4-r11, pc}\n"
+        ".size nn_row_3x3_s8, . - nn_row_3x3_s8\n .text\n");
+
+static inline uint32_t pair(int32_t low, int32_t high)
 {
-    const uint32_t t0 = taps[0], t1 = taps[1], t2 = taps[2], t3 = taps[3], t4 = taps[4], t5 = taps[5];
-    int8_t *to = out;
-    for (uint32_t x = 0; x < width; x += 2U) {
-        uint32_t a = nn_load32(r0), b = nn_load32(&r0[2]);
-        int32_t s0 = smlad(a, t0, q->bias), s1 = smlatb(a, t0, q->bias);
-        s0 = smlabt(b, t1, s0);
-        s1 = smlad(b, t1, s1);
-        a = nn_load32(r1);
-        b = nn_load32(&r1[2]);
-        s0 = smlad(a, t2, s0);
-        s1 = smlatb(a, t2, s1);
-        s0 = smlabt(b, t3, s0);
-        s1 = smlad(b, t3, s1);
-        a = nn_load32(r2);
-        b = nn_load32(&r2[2]);
-        s0 = smlad(a, t4, s0);
-        s1 = smlatb(a, t4, s1);
-        s0 = smlabt(b, t5, s0);
-        s1 = smlad(b, t5, s1);
-        r0 = &r0[2];
-        r1 = &r1[2];
-        r2 = &r2[2];
-        *to = finish_full(q, s0);
-        to += step;
-        if ((x + 1U) < width) {
-            *to = finish_full(q, s1);
-            to += step;
-        }
-    }
+    return ((uint32_t)(2 * low) & 0xFFFFU) | ((uint32_t)(2 * high) << 16U);
 }
 #endif
 
 /* Any kernel; `top` is the ring row of the window's first row. */
 static void row_any(const nn_window_t *w, const int16_t *rows, uint32_t row, uint32_t ring, uint32_t top,
-                    const int8_t *weights, const nn_requant_t *q, const channel_t *channel, int32_t shift, int8_t *out)
+                    const int8_t *weights, const nn_requant_t *q, const channel_t *channel, int8_t *out)
 {
     int8_t *to = out;
     for (uint32_t ox = 0; ox < w->out_w; ox++) {
@@ -115,12 +137,8 @@ static void row_any(const nn_window_t *w, const int16_t *rows, uint32_t row, uin
             slot += w->dilation_h;
             slot = (slot >= ring) ? (slot - ring) : slot;
         }
-        if (q->narrow != 0) {
-            *to = finish(channel, sum);
-        } else {
-            const int32_t y = nn_requantize(sum, channel->multiplier, shift) + q->zero_point;
-            *to = (int8_t)nn_clamp(y, q->min, q->max);
-        }
+        const int32_t y = nn_requantize(sum, channel->multiplier, channel->shift) + q->zero_point;
+        *to = (int8_t)nn_clamp(y, q->min, q->max);
         to += w->out_c;
     }
 }
@@ -134,25 +152,28 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
     for (uint32_t i = 0; i < (ring * row); i++) {
         rows[i] = (int16_t)in_zero;
     }
+#if NN_DSP
+    const uint32_t fast = ((w->kernel_h == 3U) && (w->kernel_w == 3U) && (w->dilation_h == 1U) && (w->dilation_w == 1U) &&
+                           (w->stride_w <= 2U) && (q->narrow != 0) && (q->min == -128) && (q->max == 127)) ? 1U : 0U;
+    const uint32_t pairs = (w->stride_w == 1U) ? ((uint32_t)w->out_w & 0xFFFEU) : 0U;
+    row_t r;
+    r.step = w->out_c;
+#endif
     for (uint32_t c = 0; c < w->out_c; c++) {
         const int8_t *weight = &weights[c * taps];
         const int8_t *from = &in[c / multiplier];
         int8_t *to = &out[c];
-        const int32_t shift = q->shift[c];
-        channel_t channel = {q->bias[c], q->multiplier[c], -shift, 0, q->min, q->max};
-        if (q->narrow != 0) {
-            channel.round = (int32_t)(1UL << (uint32_t)(channel.right - 1)) +
-                            (int32_t)((uint32_t)q->zero_point << (uint32_t)channel.right);
-        }
+        const channel_t channel = {q->bias[c], q->multiplier[c], q->shift[c]};
 #if NN_DSP
-        const int fast = ((w->kernel_h == 3U) && (w->kernel_w == 3U) && (w->dilation_h == 1U) && (w->dilation_w == 1U) &&
-                          (w->stride_w == 1U) && (q->narrow != 0) && (q->min == -128) && (q->max == 127)) ? 1 : 0;
-        uint32_t pairs[6] = {0};
-        if (fast != 0) {
+        if (fast != 0U) {
             for (uint32_t ky = 0; ky < 3U; ky++) {
-                pairs[2U * ky] = pair(weight[3U * ky], weight[(3U * ky) + 1U]);
-                pairs[(2U * ky) + 1U] = pair(weight[(3U * ky) + 1U], weight[(3U * ky) + 2U]);
+                r.taps[2U * ky] = pair(weight[3U * ky], weight[(3U * ky) + 1U]);
+                r.taps[(2U * ky) + 1U] = pair(weight[(3U * ky) + 1U], weight[(3U * ky) + 2U]);
             }
+            r.bias = 2 * channel.bias;
+            r.multiplier = channel.multiplier;
+            r.right = -channel.shift;
+            r.round = (int32_t)((uint32_t)((2 * q->zero_point) + 1) << (uint32_t)(r.right - 1));
         }
 #endif
         int32_t next = -w->pad_top; /* the first row that is not in the ring yet */
@@ -168,14 +189,20 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
                 slot = ((slot + 1U) == ring) ? 0U : (slot + 1U);
             }
 #if NN_DSP
-            if (fast != 0) {
+            if (fast != 0U) {
                 const uint32_t second = (slot == 2U) ? 0U : (slot + 1U);
                 const uint32_t third = (second == 2U) ? 0U : (second + 1U);
-                row_3x3(&rows[slot * row], &rows[second * row], &rows[third * row], pairs, &channel, w->out_w, w->out_c, to);
+                r.rows[0] = &rows[slot * row];
+                r.rows[1] = &rows[second * row];
+                r.rows[2] = &rows[third * row];
+                r.pairs_end = &r.rows[0][pairs];
+                r.singles_end = &r.pairs_end[2U * (w->out_w - pairs)];
+                r.out = to;
+                nn_row_3x3_s8(&r);
             } else
 #endif
             {
-                row_any(w, rows, row, ring, slot, weight, q, &channel, shift, to);
+                row_any(w, rows, row, ring, slot, weight, q, &channel, to);
             }
             to += (uint32_t)w->out_w * w->out_c;
         }

@@ -7,22 +7,17 @@
  * and four operands in the fourteen registers there are. Per group and 4 x 2 block: 1 load of weights, 2 loads of
  * patch, 2 unpacks, 8 dual multiply-accumulates for 16 products.
  *
- *   r0 patch, r1 weights, r4-r11 sums, r2 r3 patch words of two pixels, r12 lr weights of channel 0 and 1,
- *   [sp] end of the groups left over, [sp, #4] end of the patch. */
-#define PROLOGUE_4X2(bytes)                                                                                        \
-    "push {r4-r11, lr}\n"                                                                                          \
-    "ldrd r4, r5, [r3]\n"                                                                                          \
-    bytes                                                                                                          \
-    "push {r2, r3}\n"                                                                                              \
-    "mov r6, r4\n mov r7, r5\n mov r8, r4\n mov r9, r5\n mov r10, r4\n mov r11, r5\n"
+ *   r0 patch, r1 weights, r4-r11 sums (pixel 0 channel 0, pixel 0 channel 1, pixel 1 channel 0 ...),
+ *   r2 r3 patch words of two pixels, r12 lr weights of channel 0 and 1,
+ *   [sp] the block, [sp, #4] the end of the groups left over by fours, [sp, #8] the end of the patch. */
 
-#define EPILOGUE_4X2                                                                                               \
-    "ldr r2, [sp, #44]\n"                                                                                          \
-    "stm r2, {r4-r11}\n"                                                                                           \
-    "add sp, sp, #8\n"                                                                                             \
-    "pop {r4-r11, pc}\n"
+#define FUNCTION(name)                                                                                             \
+    ".section .text." name ",\"ax\",%progbits\n .align 2\n .global " name "\n .thumb_func\n .type " name           \
+    ", %function\n" name ":\n"
 
-/* One group of four pixels at r0 with the weights in lr (channel 1) and r12 (channel 0). */
+#define END(name) ".size " name ", . - " name "\n"
+
+/* One group of four pixels at r0 with the weights in r12 (channel 0) and lr (channel 1). */
 #define PRODUCTS_4X2                                                                                               \
     "ldrd r2, r3, [r0], #16\n"                                                                                     \
     "smlad r4, r12, r2, r4\n smlad r5, lr, r2, r5\n smlad r6, r12, r3, r6\n smlad r7, lr, r3, r7\n"                \
@@ -46,6 +41,77 @@
     "sxtb16 lr, r12, ror #8\n"                                                                                     \
     "sxtb16 r12, r12\n" PRODUCTS_4X2
 
+/* Through all pairs of channels of a block at r0 (nn_block_t); sums start at the bias of channel [lr, #40]. */
+#define BLOCK_BEGIN                                                                                                \
+    "push {r4-r11, lr}\n"                                                                                          \
+    "ldrd r2, r3, [r0, #8]\n"                                                                                      \
+    "push {r0, r2, r3}\n"                                                                                          \
+    "0: ldr lr, [sp]\n"                                                                                            \
+    "ldr r2, [lr, #40]\n"                                                                                          \
+    "ldr r3, [lr, #16]\n"                                                                                          \
+    "ldrd r0, r1, [lr]\n"                                                                                          \
+    "add r3, r3, r2, lsl #2\n"                                                                                     \
+    "ldrd r4, r5, [r3]\n"
+
+#define BLOCK_SPREAD "mov r6, r4\n mov r7, r5\n mov r8, r4\n mov r9, r5\n mov r10, r4\n mov r11, r5\n"
+
+/* One sum, in place: product with r1 rounded half up, shifted right by r2 half away from zero, with r3 the rounding
+ * and the output's zero point; then a byte. */
+#define REQUANTIZE(sum)                                                                                            \
+    "lsl " sum ", " sum ", #1\n"                                                                                   \
+    "smmulr " sum ", " sum ", r1\n"                                                                                \
+    "add " sum ", " sum ", " sum ", asr #31\n"                                                                     \
+    "add " sum ", " sum ", r3\n"                                                                                   \
+    "asr " sum ", " sum ", r2\n"                                                                                   \
+    "ssat " sum ", #8, " sum "\n"
+
+/* Four pixels of channel r12 of the block lr. */
+#define CHANNEL_STORE(a, b, c, d)                                                                                  \
+    "ldr r0, [lr, #24]\n"                                                                                          \
+    "ldr r1, [lr, #20]\n"                                                                                          \
+    "ldrsb r2, [r0, r12]\n"                                                                                        \
+    "ldr r3, [lr, #36]\n"                                                                                          \
+    "rsb r2, r2, #0\n"                                                                                             \
+    "sub r0, r2, #1\n"                                                                                             \
+    "lsl r3, r3, r0\n"                                                                                             \
+    "ldr r1, [r1, r12, lsl #2]\n"                                                                                  \
+    "ldr r0, [lr, #28]\n"                                                                                          \
+    "add r0, r0, r12\n" REQUANTIZE(a) REQUANTIZE(b) REQUANTIZE(c) REQUANTIZE(d)                                    \
+    "ldr r3, [lr, #32]\n"                                                                                          \
+    "strb " a ", [r0]\n"                                                                                           \
+    "strb " b ", [r0, r3]\n"                                                                                       \
+    "strb " c ", [r0, r3, lsl #1]\n"                                                                               \
+    "add r0, r0, r3\n"                                                                                             \
+    "strb " d ", [r0, r3, lsl #1]\n"
+
+#define BLOCK_END                                                                                                  \
+    "ldr lr, [sp]\n"                                                                                               \
+    "ldr r12, [lr, #40]\n"                                                                                         \
+    "str r1, [lr, #4]\n" CHANNEL_STORE("r4", "r6", "r8", "r10")                                                    \
+    "add r12, r12, #1\n" CHANNEL_STORE("r5", "r7", "r9", "r11")                                                    \
+    "ldr r0, [lr, #44]\n"                                                                                          \
+    "add r12, r12, #1\n"                                                                                           \
+    "str r12, [lr, #40]\n"                                                                                         \
+    "cmp r12, r0\n"                                                                                                \
+    "bne 0b\n"                                                                                                     \
+    "add sp, sp, #12\n"                                                                                            \
+    "pop {r4-r11, pc}\n"
+
+/* The same for one pair of channels, without requantization: [sp] the end of the groups left over by fours, [sp, #4] the
+ * end of the patch, acc at [sp, #44]. */
+#define PROLOGUE_4X2(bytes)                                                                                        \
+    "push {r4-r11, lr}\n"                                                                                          \
+    "ldrd r4, r5, [r3]\n"                                                                                          \
+    bytes                                                                                                          \
+    "push {r2, r3}\n"                                                                                              \
+    "mov r6, r4\n mov r7, r5\n mov r8, r4\n mov r9, r5\n mov r10, r4\n mov r11, r5\n"
+
+#define EPILOGUE_4X2                                                                                               \
+    "ldr r2, [sp, #44]\n"                                                                                          \
+    "stm r2, {r4-r11}\n"                                                                                           \
+    "add sp, sp, #8\n"                                                                                             \
+    "pop {r4-r11, pc}\n"
+
 /* One pixel: r0 patch, r1 weights, r2 r3 sums, r4-r7 patch, r8-r11 weights, r12 unpacked, lr end; acc at [sp, #36]. */
 #define PRODUCTS_1X2(x, w)                                                                                         \
     "sxtb16 r12, " w ", ror #8\n"                                                                                  \
@@ -53,11 +119,29 @@
     "smlad r3, r12, " x ", r3\n"                                                                                   \
     "smlad r2, " w ", " x ", r2\n"
 
-#define FUNCTION(name)                                                                                             \
-    ".section .text." name ",\"ax\",%progbits\n .align 2\n .global " name "\n .thumb_func\n .type " name           \
-    ", %function\n" name ":\n"
+__asm__(".syntax unified\n" FUNCTION("nn_block_s8") BLOCK_BEGIN BLOCK_SPREAD
+        "1: ldr r2, [sp, #4]\n"
+        "cmp r0, r2\n"
+        "beq 2f\n" GROUP_4X2
+        "b 1b\n"
+        "2: ldr r2, [sp, #8]\n"
+        "cmp r0, r2\n"
+        "beq 4f\n"
+        "3:\n" GROUP_4X2 GROUP_4X2 GROUP_4X2 GROUP_4X2
+        "ldr r2, [sp, #8]\n"
+        "cmp r0, r2\n"
+        "bne 3b\n"
+        "4:\n" BLOCK_END END("nn_block_s8"));
 
-#define END(name) ".size " name ", . - " name "\n"
+__asm__(".syntax unified\n" FUNCTION("nn_block4_s8") BLOCK_BEGIN
+        "lsl r4, r4, #4\n"
+        "lsl r5, r5, #4\n" BLOCK_SPREAD
+        "1:\n" GROUP_PAIR4_4X2
+        "ldr r2, [sp, #8]\n"
+        "cmp r0, r2\n"
+        "bne 1b\n"
+        "asr r4, r4, #4\n asr r5, r5, #4\n asr r6, r6, #4\n asr r7, r7, #4\n"
+        "asr r8, r8, #4\n asr r9, r9, #4\n asr r10, r10, #4\n asr r11, r11, #4\n" BLOCK_END END("nn_block4_s8"));
 
 __asm__(".syntax unified\n" FUNCTION("nn_dot_4x2")
         PROLOGUE_4X2("and r3, r2, #3\n"

@@ -15,7 +15,13 @@ from hwsearch.codegen import packing, tables
 from hwsearch.codegen.emit import Source
 from hwsearch.codegen.layers import Layer, Window, row_values
 from hwsearch.codegen.refuse import mean_span
-from hwsearch.codegen.scaling import Requantization, activation_range, params, requantization
+from hwsearch.codegen.scaling import (
+    NARROW_SHIFT,
+    Requantization,
+    activation_range,
+    params,
+    requantization,
+)
 from hwsearch.graph import BITS, Op
 from hwsearch.graph.tflite import TfliteModel
 
@@ -137,7 +143,9 @@ def _conv(site: Site) -> None:
             arguments = [_window(site, window), requant, *span, *places]
             site.call("nn_transpose_conv_s16", "nn_transpose_conv_s16", arguments)
         else:
-            site.call("nn_conv_s16", "nn_conv_s16", [_window(site, window), requant, *span, *places])
+            site.call(
+                "nn_conv_s16", "nn_conv_s16", [_window(site, window), requant, *span, *places]
+            )
         return
     if site.layer.kind == "dense":
         sizes = [f"{weights.shape[1]}U", f"{weights.shape[0]}U"]
@@ -167,7 +175,13 @@ def _depthwise(site: Site) -> None:
     )
     zero = [] if site.bits == 16 else [str(params(site.model, read)[1])]
     places = [name, site.at(read), site.at(site.layer.output), site.scratch]
-    arguments = [_window(site, window), _requant(site, q), *zero, *places, f"{row_values(window)}U"]
+    arguments = [
+        _window(site, window),
+        _requant(site, q),
+        *zero,
+        *places,
+        f"{row_values(window)}U",
+    ]
     kernel = f"nn_depthwise_{site.suffix}"
     site.call(kernel, kernel, arguments)
 
@@ -184,6 +198,8 @@ def _pool(site: Site) -> None:
 def _binary(site: Site) -> None:
     op, model = site.op, site.model
     left, right = op.inputs[:2]
+    if op.kind == "add" and params(model, left)[0] < params(model, right)[0]:
+        left, right = right, left  # the kernel wants the larger scale first
     shapes = [model.graph.tensors[i].shape for i in (left, right)]
     made = model.graph.tensors[site.layer.output].shape
     n, steps = _broadcast(made, shapes)
@@ -206,7 +222,11 @@ def _binary(site: Site) -> None:
         real = twice / (2**left_shift * float(scale))
         fields["multiplier"], fields["shift"] = fp.quantize_multiplier(real)
         fields["sign"] = -1 if op.kind == "sub" else 1
-    q = site.source.structure("nn_binary_t", f"binary_{site.index}", fields, 100)
+        if op.kind == "add" and site.bits == 8 and -NARROW_SHIFT <= fields["shift"] < 0:
+            # A shift of 0 becomes one of 1 after twice the value: still exact.
+            fields["b_unit"] = 2**20 if fields["b_right"] else 2**21
+            fields["b_right"] = fields["b_right"] or 1
+    q = site.source.structure("nn_binary_t", f"binary_{site.index}", fields, 104)
     places = [_operand(site, left, 0), _operand(site, right, 1), site.at(site.layer.output)]
     kernel = f"nn_{'mul' if op.kind == 'mul' else 'add'}_{site.suffix}"
     site.call(kernel, f"nn_elementwise_{site.suffix}", [q, *places])

@@ -163,7 +163,8 @@ def _program(model: TfliteModel, plan: Memory, source: Source, name: str) -> str
     for index, (comment, statement) in enumerate(source.calls):
         calls.append(f"    /* {comment} */\n    {upper}_LAYER_HOOK({index});\n    {statement}")
     inputs, outputs = (
-        ", ".join(f"{plan.offsets[t]}" for t in tensors) for tensors in (graph.inputs, graph.outputs)
+        ", ".join(f"{plan.offsets[t]}" for t in tensors)
+        for tensors in (graph.inputs, graph.outputs)
     )
     names = ", ".join(f'"{comment.split(":")[0]}"' for comment, _ in source.calls) or '""'
     constants = "\n\n".join(source.constants)

@@ -142,7 +142,13 @@ def window_of(graph: Graph, op: Op, pad: Op | None = None) -> Window | None:
         rows = graph.tensors[op.outputs[0]].elements // units
         one = (1, 1)
         return Window((1, rows), (1, rows), one, one, one, (0, 0), depth, units)
-    if op.kind not in ("conv_2d", "depthwise_conv_2d", "average_pool_2d", "max_pool_2d", "transpose_conv"):
+    if op.kind not in (
+        "conv_2d",
+        "depthwise_conv_2d",
+        "average_pool_2d",
+        "max_pool_2d",
+        "transpose_conv",
+    ):
         return None
     read = op.inputs[2] if op.kind == "transpose_conv" else op.inputs[0]
     image, made = graph.tensors[read].shape, graph.tensors[op.outputs[0]].shape

@@ -67,7 +67,8 @@ def _packed(graph: Graph, order: tuple[Layer, ...]) -> Memory:
                 overlaps.append(Overlap(place[made], place[read], lead, overlap.exact(layer)))
     layout = pack(buffers, overlaps)
     offsets = tuple(
-        layout.offsets[place[root[t]]] if root[t] in place else -1 for t in range(len(graph.tensors))
+        layout.offsets[place[root[t]]] if root[t] in place else -1
+        for t in range(len(graph.tensors))
     )
     scratch = tuple(
         layout.offsets[scratches[step]] if step in scratches else -1 for step in range(len(order))

@@ -78,5 +78,7 @@ def _rows_keep_ahead(window: Window) -> bool:
     if window.channels_in != window.channels_out:
         return False
     rows = np.arange(window.made[0])
-    copied = np.minimum(rows * window.stride[0] - window.padding[0] + window.reach[0], window.image[0])
+    copied = np.minimum(
+        rows * window.stride[0] - window.padding[0] + window.reach[0], window.image[0]
+    )
     return bool(((rows + 1) * window.made[1] <= np.maximum(copied, 0) * window.image[1]).all())

@@ -102,7 +102,9 @@ def pack(buffers: Sequence[Buffer], overlaps: Sequence[Overlap] = ()) -> Layout:
     return best
 
 
-def violations(buffers: Sequence[Buffer], overlaps: Sequence[Overlap], layout: Layout) -> list[str]:
+def violations(
+    buffers: Sequence[Buffer], overlaps: Sequence[Overlap], layout: Layout
+) -> list[str]:
     """What a packing gets wrong, in words; empty when it is sound."""
     rules = {(o.made, o.read): o for o in overlaps}
     found = []

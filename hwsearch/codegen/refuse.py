@@ -27,9 +27,7 @@ def unknown(graph: Graph, op: Op) -> bool:
 
 def not_integer(graph: Graph, op: Op) -> bool:
     """Its activations are neither int8 nor int16. [Quantize the whole model with static int8 or int16x8.]"""
-    return any(
-        graph.tensors[i].dtype not in ("int8", "int16") for i in _activations(graph, op)
-    )
+    return any(graph.tensors[i].dtype not in ("int8", "int16") for i in _activations(graph, op))
 
 
 def mixed(graph: Graph, op: Op) -> bool:
@@ -44,7 +42,9 @@ def weight_dtype(graph: Graph, op: Op) -> bool:
         return False
     weights = graph.tensors[op.inputs[1]]
     narrow = graph.tensors[op.outputs[0]].dtype == "int8" and op.kind != "transpose_conv"
-    return weights.dtype not in (("int8", "int4") if narrow else ("int8",)) or not weights.is_constant
+    return (
+        weights.dtype not in (("int8", "int4") if narrow else ("int8",)) or not weights.is_constant
+    )
 
 
 def batch(graph: Graph, op: Op) -> bool:
@@ -56,7 +56,9 @@ def batch(graph: Graph, op: Op) -> bool:
 
 def rank(graph: Graph, op: Op) -> bool:
     """A tensor has more than four dimensions. [Reshape before this layer.]"""
-    return op.kind not in ALIASES and any(len(graph.tensors[i].shape) > 4 for i in op.inputs if i >= 0)
+    return op.kind not in ALIASES and any(
+        len(graph.tensors[i].shape) > 4 for i in op.inputs if i >= 0
+    )
 
 
 def unequal_batch(graph: Graph, op: Op) -> bool:

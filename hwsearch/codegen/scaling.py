@@ -86,9 +86,7 @@ def requantization(
     filters = model.quantization[op.inputs[1]]
     assert filters is not None
     scales = np.broadcast_to(filters.scale, (channels,))
-    pairs = [
-        fp.quantize_multiplier(float(in_scale) * float(s) / float(out_scale)) for s in scales
-    ]
+    pairs = [fp.quantize_multiplier(float(in_scale) * float(s) / float(out_scale)) for s in scales]
     multiplier, shift = (np.array(v, np.int64) for v in zip(*pairs, strict=True))
     has_bias = len(op.inputs) > bias_index and op.inputs[bias_index] >= 0
     bias = np.zeros(channels, np.int64)

@@ -38,7 +38,9 @@ def exps(scale: np.float32, beta: float) -> NDArray[np.int32]:
     multiplier, shift = fp.quantize_multiplier(real)
     lowest = math.floor(31 * 2.0**26 / 2**shift)
     values = [
-        fp.exp_negative(fp.multiply_high(-d << shift, multiplier), 5) for d in range(256) if d <= lowest
+        fp.exp_negative(fp.multiply_high(-d << shift, multiplier), 5)
+        for d in range(256)
+        if d <= lowest
     ]
     while values and values[-1] == 0:
         values.pop()
@@ -67,9 +69,7 @@ def _relu(low: float, high: float) -> Callable[[Params, Params, float], Callable
 def _leaky_relu(read: Params, made: Params, alpha: float) -> Callable[[int], int]:
     slope = fp.quantize_multiplier(F(read[0]) * F(np.float32(alpha)) / F(made[0]))
     identity = fp.quantize_multiplier(F(read[0]) / F(made[0]))
-    return lambda q: (
-        fp.requantize(q - read[1], *(identity if q >= read[1] else slope)) + made[1]
-    )
+    return lambda q: fp.requantize(q - read[1], *(identity if q >= read[1] else slope)) + made[1]
 
 
 def _sigmoidal(
@@ -84,7 +84,9 @@ def _sigmoidal(
             x = q - read[1]
             if abs(x) >= radius:
                 return 127 if x > 0 else -128
-            return fp.shift_right(function(fp.requantize(x, multiplier, shift), 4), shift_out) + zero
+            return (
+                fp.shift_right(function(fp.requantize(x, multiplier, shift), 4), shift_out) + zero
+            )
 
         return at
 
