@@ -9,10 +9,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwsearch import convert
 from hwsearch.errors import ModelError
-from hwsearch.graph import keras_channels
+from hwsearch.graph import binding, keras_channels
+from hwsearch.graph.binding import Binding
 from hwsearch.graph.groups import ChannelGroups
 from hwsearch.graph.keras_channels import KINDS
+from hwsearch.graph.tflite import TfliteModel
 
 Keep = Mapping[str, ArrayLike]
 Bools = NDArray[np.bool_]
@@ -87,6 +90,22 @@ def zeroed(model: keras.Model, groups: ChannelGroups, keep: Keep) -> keras.Model
                 values = values * mask.reshape(shape)
             weight.assign(values)
     return copy
+
+
+def bind(model: keras.Model, groups: ChannelGroups) -> tuple[TfliteModel, Binding]:
+    """The converted model, and the shapes of its tensors for any widths of its groups.
+
+    Converts the model and about three narrower copies. What the converter makes of a model may
+    depend on weights that are exactly 0 or equal, so the model should be trained.
+
+    Raises:
+        ConversionError: the converter failed, or shapes do not follow from widths.
+    """
+
+    def converted(keep: Keep) -> bytes:
+        return convert.to_float_tflite(prune(model, groups, keep) if keep else model)
+
+    return binding.bind(groups, converted)
 
 
 def _layers(model: keras.Model) -> list[Any]:

@@ -2,7 +2,8 @@
 
 The network is converted as it is and a few times with probes: every group cut to some width, so
 that no two numbers of channels that occur in the network follow the same course. A dimension of a
-tensor that changes from probe to probe then tells which number of channels it holds, without names.
+tensor that changes from probe to probe then tells which number of channels it holds; no names are
+needed.
 """
 
 from __future__ import annotations
@@ -77,18 +78,12 @@ class Binding:
                 f"widths have shape {widths.shape}, expected [n, {len(self.groups)}]: a column "
                 f"for each of {', '.join(self.groups) or 'no groups'}."
             )
-        outside = ((widths < self.least) | (widths > self.widths)).any(axis=0)
-        if outside.any():
-            limits = zip(self.groups, self.least.tolist(), self.widths.tolist(), strict=True)
-            raise InputError(
-                "widths out of range: "
-                + ", ".join(
-                    f"{group!r} takes {least} to {full}"
-                    for (group, least, full), wrong in zip(limits, outside, strict=True)
-                    if wrong
-                )
-                + "."
-            )
+        outside = np.flatnonzero(((widths < self.least) | (widths > self.widths)).any(axis=0))
+        if len(outside):
+            limits = [
+                f"{self.groups[i]!r} takes {self.least[i]} to {self.widths[i]}" for i in outside
+            ]
+            raise InputError(f"widths out of range: {', '.join(limits)}.")
         shapes = np.repeat(self.base.reshape(1, -1), len(widths), axis=0)
         # Numbers of channels are far below 2**53: float64 is exact, and its product is BLAS.
         numbers = widths @ self._counts + self.sizes[:, 0]
@@ -178,6 +173,13 @@ def bind(groups: ChannelGroups, convert: Convert) -> tuple[TfliteModel, Binding]
     courses = np.stack(shapes, axis=-1).reshape(-1, len(shapes))
     places = np.flatnonzero((courses != courses[:, :1]).any(axis=1))
     rows, factors = _identify(courses[places], places // rank, graph, sizes, codes)
+    unseen = np.flatnonzero(~sizes[np.unique(rows), 1:].any(axis=0))
+    if len(unseen):
+        lost = ", ".join(groups.names[i] for i in unseen)
+        raise ConversionError(
+            f"no tensor of the converted network depends on channel groups {lost}: "
+            "either the converter dropped their layers or the probes were not cut as asked."
+        )
     full = groups.widths
     for least in LEAST_WIDTHS:
         lowest = np.minimum(least, full)

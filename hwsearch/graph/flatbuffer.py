@@ -35,7 +35,7 @@ def unpack(content: bytes) -> Any:
 
 
 def duplicate(model: Any, tensor: int) -> int:
-    """Index of a new tensor at the end of the first subgraph: a copy of a constant, with its data."""
+    """Index of a new tensor at the end of subgraph 0: a copy of a constant, data and all."""
     subgraph = model.subgraphs[0]
     twin = copy.copy(subgraph.tensors[tensor])
     taken = {other.name for other in subgraph.tensors}
