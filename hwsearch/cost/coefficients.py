@@ -17,6 +17,9 @@ from hwsearch.errors import ModelFileError
 
 FORMAT = 1
 
+ANY = "*"
+"""Any core, runtime, version or kind of network, in Residuals."""
+
 
 @dataclass(frozen=True)
 class CoefficientSet:
@@ -26,12 +29,12 @@ class CoefficientSet:
         core, runtime, version: what it holds for.
         boards: where the rows behind it were measured; empty when it is borrowed.
         date: of the data.
-        rows: measurements of this very (core, runtime, version); 0 when it is borrowed from
-            other cores and versions of the same runtime.
+        rows, families: measurements of this very (core, runtime, version), and network families
+            among them; 0 when it is borrowed from other cores and versions of the runtime.
         error: mean absolute relative error of whole networks whose family was left out of the
             fit; None where no network was.
         note: compiler, flags, and what is special.
-        cycles: ``"<class>.<quantity>"`` to cycles; ``"op"`` is the cost of every operator.
+        cycles: ``"<class>.<quantity>"`` to cycles; absent is 0.
     """
 
     core: str
@@ -40,6 +43,7 @@ class CoefficientSet:
     boards: tuple[str, ...]
     date: str
     rows: int
+    families: int
     error: float | None
     note: str
     cycles: Mapping[str, float] = field(default_factory=dict)
@@ -48,10 +52,9 @@ class CoefficientSet:
     def table(self) -> NDArray[np.float64]:
         """float64 [len(CLASSES), len(QUANTITIES)]: the coefficients as an array."""
         table = np.zeros((len(CLASSES), len(QUANTITIES)))
-        table[:-1, 0] = self.cycles.get("op", 0.0)  # the last class, free, costs nothing
         for i, name in enumerate(CLASSES):
             for j, quantity in enumerate(QUANTITIES):
-                table[i, j] = self.cycles.get(f"{name}.{quantity}", table[i, j])
+                table[i, j] = self.cycles.get(f"{name}.{quantity}", 0.0)
         return table
 
 
@@ -60,7 +63,7 @@ class Residuals:
     """Quantiles of leave-one-family-out residuals of one (core, runtime, version, kind).
 
     Attributes:
-        core, runtime, version, kind: what they hold for; ``"*"`` is any.
+        core, runtime, version, kind: what they hold for, or ANY.
         low, high: the truth lay in ``estimate * [1 + low, 1 + high]`` in 90 % of the cases.
         rows, families: how many they were taken from.
     """

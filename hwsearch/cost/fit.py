@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Cell = tuple[str, str, str]
 """(core, runtime, version)."""
 
-HUBER = 2.0
+HUBER = 1.5
 """Residuals beyond so many standard deviations count linearly, not squared."""
 ITERATIONS = 100
 
@@ -34,11 +34,13 @@ class Level:
     Attributes:
         key: the group of a cell at this level; None leaves the cell out.
         common: width of the effect common to all features, as a natural logarithm; 0 is none.
+        kin: width of the effect that features of one group share; 0 is none.
         own: width of each feature's own effect; 0 is none.
     """
 
     key: Callable[[Cell], str | None]
     common: float
+    kin: float
     own: float
 
 
@@ -47,23 +49,27 @@ class Hierarchy:
 
     Args:
         prior: feature name to cycles expected before seeing data.
-        widths: feature name to a factor on ``own`` of every level; 1 where absent.
+        kin: feature name to its group; a feature that is absent is alone.
         levels: the hierarchy, widest first.
         cells: every cell that coefficients may be asked for.
+        scale: cell to the factor on all coefficients that is expected before seeing data.
     """
 
     def __init__(
         self,
         prior: Mapping[str, float],
-        widths: Mapping[str, float],
+        kin: Mapping[str, str],
         levels: Sequence[Level],
         cells: Sequence[Cell],
+        scale: Callable[[Cell], float] = lambda cell: 1.0,
     ) -> None:
         self.features = tuple(prior)
         self.cells = tuple(cells)
-        self._log_prior = np.log([prior[f] for f in self.features])
+        log_prior = np.log([prior[f] for f in self.features])
+        self._log_prior = {cell: log_prior + np.log(scale(cell)) for cell in cells}
         count = len(self.features)
-        scale = np.array([widths.get(f, 1.0) for f in self.features])
+        groups = [kin.get(f, f) for f in self.features]
+        shared = np.array([[g == other for other in sorted(set(groups))] for g in groups], float)
         blocks: list[tuple[dict[Cell, Floats], Floats]] = []
         for level in levels:
             for group in sorted({k for k in map(level.key, cells) if k is not None}):
@@ -72,8 +78,13 @@ class Hierarchy:
                     blocks.append(
                         (dict.fromkeys(members, np.ones((count, 1))), np.array([level.common]))
                     )
+                if level.kin:
+                    width = np.full(shared.shape[1], level.kin)
+                    blocks.append((dict.fromkeys(members, shared), width))
                 if level.own:
-                    blocks.append((dict.fromkeys(members, np.eye(count)), level.own * scale))
+                    blocks.append(
+                        (dict.fromkeys(members, np.eye(count)), np.full(count, level.own))
+                    )
         self._widths = np.concatenate([w for _, w in blocks])
         self._design = {
             cell: np.concatenate(
@@ -84,7 +95,7 @@ class Hierarchy:
 
     def coefficients(self, cell: Cell, effects: Floats) -> Floats:
         """float64 [features]: cycles per quantity on this cell."""
-        theta: Floats = np.exp(self._log_prior + self._design[cell] @ effects)
+        theta: Floats = np.exp(self._log_prior[cell] + self._design[cell] @ effects)
         return theta
 
     def fit(self, x: Floats, cells: Sequence[Cell], cycles: Floats, sigma: Floats) -> Floats:
@@ -98,11 +109,13 @@ class Hierarchy:
         """
         kept = x.sum(axis=1) > 0
         x, cycles, sigma = x[kept], cycles[kept], sigma[kept]
-        designs = np.stack([self._design[c] for c, k in zip(cells, kept, strict=True) if k])
+        cells = [cell for cell, keep in zip(cells, kept, strict=True) if keep]
+        designs = np.stack([self._design[cell] for cell in cells])
+        priors = np.stack([self._log_prior[cell] for cell in cells])
         target, precision = np.log(cycles), self._widths**-2
 
         def evaluate(p: Floats) -> tuple[Floats, Floats, float]:
-            parts = x * np.exp(self._log_prior + designs @ p)
+            parts = x * np.exp(priors + designs @ p)
             total = parts.sum(axis=1)
             residual = (np.log(total) - target) / sigma
             size = np.abs(residual)
@@ -124,7 +137,7 @@ class Hierarchy:
                 damping *= 5
             else:
                 break
-            done = loss - trial[2] < 1e-10 * (1 + loss)
+            done = loss - trial[2] < 1e-7 * (1 + loss)
             effects, (shares, residual, loss) = effects - step, trial
             damping = max(damping / 5, 1e-9)
             if done:

@@ -1,6 +1,6 @@
 """What each operator asks of a kernel library, counted: the quantities that latency is linear in.
 
-An operator belongs to one kernel class (how the library computes it) and has eight quantities.
+An operator belongs to one kernel class (how the library computes it) and has ten quantities.
 A class's cycles are the sum of quantity × coefficient; coefficients are fitted
 (``calibrate.py``), quantities are exact. They follow the loops of the kernels themselves
 (CMSIS-NN ``arm_convolve_s8``, ``arm_nn_mat_mult_nt_t_s8``, ``arm_depthwise_conv_s8_opt``,
@@ -12,8 +12,10 @@ quantity      what it counts
 ``one``       1: dispatch, set-up, prologue
 ``out``       elements made: requantization, clamp, store
 ``mac``       multiply-accumulates (pools and means: elements read)
-``col``       im2col elements: input values copied and widened, once per output pixel
-``tap``       window positions × elements made: the reference kernels' inner-loop set-up
+``px``        output pixels: bounds of the window, calls
+``patch``     output pixels × window positions: one copy call of im2col each
+``col``       im2col elements: input values copied and widened
+``tap``       elements made × window positions: the reference kernels' inner-loop set-up
 ``odd``       ``mac`` where the row length is odd: unaligned loads, scalar tail
 ``half``      ``mac`` where the row length is 2 mod 4: half of the rows are unaligned
 ``far``       ``mac`` of dense rows whose pair stride leaves more than half a 32-byte flash line
@@ -35,7 +37,7 @@ from numpy.typing import NDArray
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.graph import WEIGHT_OPS, Graph
 
-QUANTITIES = ("one", "out", "mac", "col", "tap", "odd", "half", "far")
+QUANTITIES = ("one", "out", "mac", "px", "patch", "col", "tap", "odd", "half", "far")
 """The last axis of :func:`quantities`."""
 
 CLASSES = (
@@ -172,11 +174,15 @@ def quantities(columns: Columns) -> tuple[NDArray[np.float64], Ints]:
         spread = columns.elements[:, plan.transposed_read] * (rows * taps)[:, plan.is_transposed]
         mac[:, plan.is_transposed] = spread
     q[..., 2] = mac
-    q[..., 3] = np.where(plan.is_conv, mac / rows, 0)
-    q[..., 4] = np.where(plan.is_conv, made * taps, 0)
+    windowed = plan.is_conv | plan.is_depthwise
+    pixels = np.where(windowed, made / np.where(plan.is_conv, rows, depth), 0)
+    q[..., 3] = pixels
+    q[..., 4] = pixels * taps
+    q[..., 5] = pixels * (taps * depth)
+    q[..., 6] = np.where(windowed, made * taps, 0)
     row = np.where(plan.is_depthwise, depth, length)
-    q[..., 5] = np.where(weighted & (row % 2 == 1), mac, 0)
-    q[..., 6] = np.where(weighted & (row % 4 == 2), mac, 0)
-    q[..., 7] = np.where(plan.is_dense & (row % 16 > 8), mac, 0)
+    q[..., 7] = np.where(weighted & (row % 2 == 1), mac, 0)
+    q[..., 8] = np.where(weighted & (row % 4 == 2), mac, 0)
+    q[..., 9] = np.where(plan.is_dense & (row % 16 > 8), mac, 0)
     first = plan.is_conv & (depth <= FIRST_CHANNELS)
     return q, np.where(first, _CLASS["first"], plan.kernel)

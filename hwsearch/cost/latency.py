@@ -2,34 +2,42 @@
 
 ``cycles = sum over quantities of amount × coefficient(core, runtime, version, kernel class)``,
 the dispatch of the operator included; what an inference costs beside its operators is not in it
-(no measurement tells it apart). Coefficients: ``calibrate.py``. Known error: per set in
+(no measurement tells it apart). Coefficients: ``hwsearch/calibrate.py``. Known error: per set in
 ``coefficients.json``, per kind of network in :func:`band`.
+
+Weights of 4 bits and activations of 16 are taken to cost what int8 does: nobody published a
+measurement of them. Float networks have no estimate.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from hwsearch.cost.coefficients import Coefficients, CoefficientSet, shipped
+from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, shipped
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.cost import Band, Floats
 from hwsearch.cost.kernels import quantities
-from hwsearch.graph import Graph
+from hwsearch.graph import WEIGHT_OPS, Graph
 
 SMALL_CYCLES = 2e6
 """Networks under so many cycles are dominated by what an inference costs beside its operators."""
+SMALL = "small"
+"""Their kind in :func:`band`."""
 
 RANKING_ONLY = 0.30
-"""Band where nothing was measured: enough to rank, not to promise."""
+"""Least half width of the band where nothing was measured: enough to rank, not to promise."""
 
 NEWEST = {
-    "tflm": "2026", "tflm-cmsis-nn": "2026", "x-cube-ai": "10.2", "microtvm-native": "mlperf-v1.1",
+    "tflm": "2026",
+    "tflm-cmsis-nn": "2026",
+    "x-cube-ai": "10.2",
+    "microtvm-native": "mlperf-v1.1",
     "microtvm-cmsis-nn": "mlperf-v1.1",
-}  # fmt: skip
+}
 """The version that a runtime's bare name means."""
 
-KIN = {"M3": "M4", "M23": "M0+", "M0": "M0+", "M55": "M85"}
-"""The nearest core with coefficients, for cores nobody measured."""
+KIN = {"M0": "M0+", "M23": "M0+", "M3": "M4", "M55": "M85"}
+"""The nearest core with coefficients, for cores that nobody measured."""
 
 
 def cycles(
@@ -49,15 +57,20 @@ def cycles(
         coefficients: defaults to those shipped.
     """
     chosen = coefficient_set(core, runtime, version, coefficients)
-    if chosen is None or any(
-        columns.graph.tensors[op.inputs[0]].dtype in ("float32", "float16")
-        for op in columns.graph.ops
-        if op.kind in ("conv_2d", "depthwise_conv_2d", "fully_connected")
-    ):
+    if chosen is None or is_float(columns.graph):
         return None
     amounts, kernel = quantities(columns)
     result: Floats = np.einsum("noq,noq->no", amounts, chosen.table[kernel])
     return result
+
+
+def is_float(graph: Graph) -> bool:
+    """Whether any operator computes with float weights."""
+    return any(
+        graph.tensors[op.inputs[1]].dtype.startswith("float")
+        for op in graph.ops
+        if op.kind in WEIGHT_OPS
+    )
 
 
 def coefficient_set(
@@ -65,21 +78,18 @@ def coefficient_set(
 ) -> CoefficientSet | None:
     """The set that :func:`cycles` uses: of this core, else of the nearest one, else None."""
     known = (coefficients or shipped()).by_name
-    name, version = _split(runtime, version)
-    plain = core.split("+")[0] if core not in ("M0+",) else core
-    for candidate in (core, plain, KIN.get(core, core)):
-        found = known.get((candidate, name, version))
-        if found is not None:
-            return found
+    name, version = _named(runtime, version)
+    bare = core.split("+")[0]  # "M33+MVP" is an M33 with an accelerator
+    for candidate in (core, bare, KIN.get(bare, core)):
+        if (candidate, name, version) in known:
+            return known[candidate, name, version]
     return None
 
 
-def _split(runtime: str, version: str | None) -> tuple[str, str]:
-    """(runtime, version) of a name that may carry its version."""
-    if version is None:
-        for name in NEWEST:
-            if runtime.startswith(name + "-") and runtime not in NEWEST and name == "x-cube-ai":
-                return name, runtime[len(name) + 1 :]
+def _named(runtime: str, version: str | None) -> tuple[str, str]:
+    """(runtime, version) as the coefficients are keyed."""
+    if runtime.startswith("x-cube-ai-"):
+        return "x-cube-ai", runtime.removeprefix("x-cube-ai-")
     return runtime, version or NEWEST.get(runtime, "")
 
 
@@ -95,43 +105,40 @@ def band(
     core: str,
     runtime: str,
     version: str | None = None,
-    kind: str = "*",
+    kind: str = ANY,
     coefficients: Coefficients | None = None,
 ) -> Band:
-    """The 90 % interval of the whole network's cycles, relative to the estimate.
+    """The 90 % interval of a whole network's cycles, relative to the estimate.
 
-    From residuals of families left out of the fit, of the narrowest group that has any: this
-    core, runtime, version and kind of network; else without the kind; else any version; else
-    any core.
+    From the residuals of families that were left out of the fit, of the narrowest group that has
+    any: this core, runtime, version and kind of network; else any kind; else any version. A
+    core on which nobody measured the runtime gets at least ±30 % and the words "ranking only".
 
     Args:
-        kind: from :func:`kind_of`, or ``"small"`` below SMALL_CYCLES.
+        kind: from :func:`kind_of`, or SMALL for a network below SMALL_CYCLES.
     """
     known = coefficients or shipped()
     chosen = coefficient_set(core, runtime, version, known)
-    name, version = _split(runtime, version)
-    if chosen is None or chosen.core != core:
-        borrowed = f"with the coefficients of {chosen.core}" if chosen else "no coefficients"
-        return Band(
-            -RANKING_ONLY,
-            RANKING_ONLY,
-            f"ranking only: nobody measured {runtime} on {core} ({borrowed}); ±30 % is a "
-            "convention, not a result",
-        )
+    name, version = _named(runtime, version)
     groups = {(r.core, r.runtime, r.version, r.kind): r for r in known.residuals}
-    for key in (
-        (core, name, version, kind),
-        (core, name, version, "*"),
-        (core, name, "*", "*"),
-        ("*", name, "*", "*"),
-    ):
-        found = groups.get(key)
-        if found is not None:
-            what = " ".join(part for part in key if part != "*")
+    rest = SMALL if kind == SMALL else ANY
+    for key in ((core, name, version, kind), (core, name, version, rest), (core, name, ANY, rest)):
+        if chosen is not None and key in groups:
+            found = groups[key]
+            what = " ".join(part for part in key if part != ANY)
             return Band(
                 found.low,
                 found.high,
-                f"{found.rows} measurements of {found.families} network families ({what}), "
+                f"90 % of {found.rows} measurements ({what}; {found.families} network families), "
                 "each predicted by a fit that had not seen its family",
             )
-    return Band(-RANKING_ONLY, RANKING_ONLY, f"ranking only: no residuals of {runtime} on {core}")
+    low, high = -RANKING_ONLY, RANKING_ONLY
+    reason = f"nobody measured {runtime} on {core}"
+    if rest == SMALL:
+        reason += f" with a network below {SMALL_CYCLES:.0e} cycles"
+    if chosen is not None:
+        reason += f"; coefficients of {chosen.core}, {chosen.note or 'measured there'}"
+        for key in ((ANY, name, ANY, ANY), (ANY, ANY, ANY, rest)):
+            if key in groups:
+                low, high = min(low, groups[key].low), max(high, groups[key].high)
+    return Band(low, high, f"ranking only: {reason}")
