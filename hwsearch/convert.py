@@ -23,7 +23,7 @@ SIGNATURE = "serving_default"
 
 
 def load_model(path: str | Path) -> keras.Model:
-    """The Keras 3 model in a ``.keras`` or ``.h5`` file, not compiled unless it was.
+    """The Keras 3 model in a ``.keras`` or ``.h5`` file, compiled if that can be restored.
 
     Code that the file carries (pickled lambdas) is not run: Keras' safe mode stays on.
 
@@ -38,19 +38,19 @@ def load_model(path: str | Path) -> keras.Model:
         )
     if not path.is_file():
         raise ModelFileError(f"there is no file {path}.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # a compile state that cannot be restored is not needed
-            model = keras.models.load_model(path, safe_mode=True)
-    except Exception as error:
-        raise ModelFileError(
-            f"{path} cannot be read as a Keras 3 model: {_first_line(error)} Expected a file that "
-            "keras.models.load_model opens. Custom classes need @keras.saving.register_keras_"
-            "serializable() and their module imported; lambdas must become layers."
-        ) from error
-    return model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(Exception):
+            return keras.models.load_model(path, safe_mode=True)
+        try:  # .h5 files name losses in ways that Keras 3 no longer knows; the network is whole
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:
+            raise ModelFileError(
+                f"{path} cannot be read as a Keras 3 model: {_reason(error)} Expected a file that "
+                "keras.models.load_model opens in safe mode. Custom classes need "
+                "@keras.saving.register_keras_serializable() and their module imported; lambdas "
+                "must become layers."
+            ) from error
 
 
 def names(model: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -84,7 +84,7 @@ def to_float_tflite(model: keras.Model) -> bytes:
             content = _convert(_with_batch_of_one(model))
     except Exception as error:
         raise ConversionError(
-            f"TensorFlow could not convert model {model.name!r}: {_first_line(error)} If it names "
+            f"TensorFlow could not convert model {model.name!r}: {_reason(error)} If it names "
             "an operator, replace the layer that makes it by one that TensorFlow Lite has."
         ) from error
     return _signed(content, *names(model))
@@ -160,9 +160,10 @@ def _unique(tensors: Any) -> tuple[str, ...]:
     return tuple(unique)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300].rstrip(".") + "."
+def _reason(error: Exception) -> str:
+    """The innermost reason in an error's text: one line that ends with a full stop."""
+    text = str(error).rpartition("Exception encountered:")[2].strip()
+    return (text.splitlines() or [type(error).__name__])[0][:300].rstrip(".") + "."
 
 
 @contextlib.contextmanager
