@@ -12,6 +12,7 @@ from pathlib import Path
 
 import serial
 
+import hwsearch
 from hwsearch.device.device import Cycles
 from hwsearch.device.image import Image
 from hwsearch.device.timing import TIMINGS
@@ -36,6 +37,7 @@ def start(image: Image) -> tuple[serial.SerialBase, Callable[[], None], Callable
     descriptor, name = tempfile.mkstemp(prefix="hwsearch-")
     os.close(descriptor)
     record = Path(name)
+    packages = [str(Path(hwsearch.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(
         [
             sys.executable,
@@ -49,6 +51,7 @@ def start(image: Image) -> tuple[serial.SerialBase, Callable[[], None], Callable
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, packages))},
     )
 
     def stop() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import shutil
 import tempfile
-from pathlib import Path
 
 from hwsearch.device.image import Image
 from hwsearch.errors import ImageError
@@ -23,10 +22,9 @@ class LoopLine:
     def __init__(self, image: Image) -> None:
         if not image.port.is_host:
             raise ImageError(f"loop:// needs an image of port 'host', not of {image.port.name!r}.")
-        self._folder = tempfile.TemporaryDirectory(prefix="hwsearch-")
-        copy = Path(self._folder.name) / image.path.name
-        shutil.copy(image.path, copy)
-        self._library = ctypes.CDLL(str(copy))
+        with tempfile.TemporaryDirectory(prefix="hwsearch-") as folder:
+            copy = shutil.copy(image.path, folder)
+            self._library = ctypes.CDLL(copy)
         self._library.loop_read.restype = ctypes.c_uint32
         self._buffer = ctypes.create_string_buffer(65536)
         self._library.loop_start()
@@ -47,5 +45,4 @@ class LoopLine:
         return len(data)
 
     def close(self) -> None:
-        """Forget the library's copy on disk."""
-        self._folder.cleanup()
+        """Nothing to give back."""

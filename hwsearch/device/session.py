@@ -57,8 +57,8 @@ class Patience:
     """How long to wait.
 
     Attributes:
-        retry_s: a request without a reply is sent again after this; doubled each time for
-            an invoke, which may take long.
+        retry_s: a request without a reply is sent again after this; an invoke, which may take
+            long, after up to sixteen times as much.
         request_s: no valid reply within this is a WireError.
         invoke_s: the same for an invoke.
     """
@@ -69,7 +69,11 @@ class Patience:
 
 
 class _Lost(Exception):
-    """No reply to one sending of a request."""
+    """No reply to one sending of a request, by what came instead."""
+
+
+class _Silent(_Lost):
+    """No reply to one sending of a request in the time that was given."""
 
 
 class _Restarted(Exception):
@@ -241,10 +245,11 @@ class Session:
         give_up = give_up or time.monotonic() + limit_s
         # A device that has just started loses its first greeting: ask early and often.
         wait_s = patience.retry_s / 8 if command is Command.HELLO else patience.retry_s
+        longest_s = patience.retry_s * (16 if command is Command.INVOKE else 1)
         while True:
             try:
                 return self._once(frame, min(wait_s, max(0.0, give_up - time.monotonic())))
-            except _Lost:
+            except _Lost as lost:
                 if time.monotonic() >= give_up:
                     raise WireError(
                         f"no valid reply to {command.name} within {limit_s:g} s "
@@ -252,10 +257,8 @@ class Session:
                         "connected, or runs other firmware: check the line, its speed, reset it."
                     ) from None
                 self.retries += 1
-                if command is Command.INVOKE:
-                    wait_s = min(2 * wait_s, 5.0)
-                else:
-                    wait_s = min(2 * wait_s, patience.retry_s)
+                if isinstance(lost, _Silent):
+                    wait_s = min(2 * wait_s, longest_s)
 
     def _next(self, command: Command, payload: bytes) -> Frame:
         self._sequence = self._sequence % 0xFFFF + 1
@@ -278,8 +281,10 @@ class Session:
                     if reply.sequence == 0 and reply.status == Status.MALFORMED:
                         raise _Lost
                     self.dropped += 1
-                if self._decoder.broken != broken or time.monotonic() >= deadline:
+                if self._decoder.broken != broken:
                     raise _Lost
+                if time.monotonic() >= deadline:
+                    raise _Silent
         except OSError as error:  # serial.SerialException is one
             raise WireError(
                 f"the line broke ({error}) during {frame_name(frame)}: the device was unplugged, "

@@ -29,6 +29,7 @@ SOURCE = """#include "model.h"
 #define MODEL_LAYER_HOOK(i)
 #endif
 static uint8_t arena[MODEL_ARENA_BYTES];
+{table}
 int model_init(void) {{ return 0; }}
 void *model_input(int i) {{ return i == 0 ? arena : 0; }}
 const void *model_output(int i) {{ return i == 0 ? arena : 0; }}
@@ -75,13 +76,11 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {"inputs": inputs, "outputs": outputs, "digest": digest}
     header = HEADER.format(arena=arena or max(inputs, outputs), **sizes)
-    source = SOURCE.format(extra=extra)
-    if table_bytes:
-        source += f"""const volatile uint8_t model_table[{table_bytes}] = {{1}};
-        """
-        source = source.replace(
-            "return 0;\n}", "return (int)model_table[0] - 1;\n}"
-        ).replace("int model_invoke", f"extern const volatile uint8_t model_table[{table_bytes}];\nint model_invoke")
+    table = (
+        f"static const volatile uint8_t model_table[{table_bytes}] = {{1}};" if table_bytes else ""
+    )
+    use = "if (model_table[0] != 1u) { return 1; }" if table_bytes else ""
+    source = SOURCE.format(table=table, extra=use + extra)
     (folder / "model.h").write_text(header)
     (folder / "model.c").write_text(source)
     return folder
