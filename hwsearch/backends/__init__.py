@@ -12,7 +12,7 @@ from hwsearch.errors import UnknownNameError
 
 __all__ = ["Backend", "RamColumns", "Refusal", "backend", "backends"]
 
-BUILT_IN = ("tflm",)
+BUILT_IN = ("tflm", "x_cube_ai", "microtvm")
 """Modules of this package that hold a tuple ``BACKENDS``."""
 
 
