@@ -28,7 +28,7 @@ def page(report: Report) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f"<title>{html.escape(title(report))}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{html.escape(report.study)}</h1>",
-        html_table(report),
+        f'<div style="overflow-x:auto">{html_table(report)}</div>',
         "<h2>Why</h2>",
         *(f"<p>{html.escape(line)}</p>" for line in explain(report).splitlines()),
     ]

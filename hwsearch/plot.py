@@ -128,7 +128,10 @@ def memory_figure(
                 )
             )
             label = _buffer_label(names[i] if i < len(names) else "", float(sizes[i]))
-            if high > 0.05 * top and span / steps > 0.011 * len(label):
+            if span / steps < 0.011 * len(label):
+                label = label.replace(" ", "\n", 1)
+            wide = span / steps > 0.011 * max(map(len, label.split("\n")))
+            if wide and high > 0.06 * top * len(label.split("\n")):
                 ax.text(
                     begin + span / 2, low + high / 2, label, ha="center", va="center", fontsize=8
                 )

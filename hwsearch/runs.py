@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote
 
 from hwsearch.budget import shown
 from hwsearch.candidate import Score, Trained, Verified
 from hwsearch.cost.cost import COSTS, Cost
+from hwsearch.pareto import Mode
 from hwsearch.report import Report, as_text
 from hwsearch.space import Layout
 from hwsearch.table import NAMES, counts, explain, markdown_table, title
@@ -62,7 +62,7 @@ def trial(
     """
     candidate, metric = trained.candidate, key(str(search.get("metric", "metric")))
     c, cost = candidate.configuration, candidate.cost
-    groups = [name for name, _ in layout.groups] if layout else range(len(c.widths))
+    groups = [group[0] for group in layout.groups] if layout else range(len(c.widths))
     ops = [name for name, _, _ in layout.ops] if layout else range(len(c.weight_bits))
     params: dict[str, object] = {
         "backend": c.backend,
@@ -89,14 +89,14 @@ def trial(
     return Run(name(trained), params, finite(metrics), tags, files)
 
 
-def name(trained: Trained, value: float | None = None, mark: str = "") -> str:
-    """E.g. ``"0.884 41.2KiB #12 tflm-cmsis-nn"``: metric and flash come before the cut."""
+def name(trained: Trained, mark: str = "") -> str:
+    """E.g. ``"★ .884 41K #12 tflm-cmsis-nn"``: metric and flash (KiB) come before the cut."""
     candidate = trained.candidate
-    parts = [f"{mark}{trained.score.value if value is None else value:.3g}"]
+    parts = [mark, f"{trained.score.value:.3g}".replace("0.", ".", 1)]
     if candidate.cost.flash_bytes is not None:
-        parts.append(shown("flash", candidate.cost.flash_bytes).replace(" ", ""))
+        parts.append(f"{candidate.cost.flash_bytes / 1024:.0f}K")
     parts += [f"#{candidate.number}", candidate.configuration.backend]
-    return " ".join(parts)
+    return " ".join(p for p in parts if p)
 
 
 def finalist(verified: Verified, report: Report) -> Run:
@@ -114,7 +114,7 @@ def finalist(verified: Verified, report: Report) -> Run:
     number = verified.trained.candidate.number
     chosen = report.chosen is not None and report.chosen.number == number
     on_front = any(c.number == number for c in report.front)
-    mark = "★ " if chosen else "● " if on_front else ""
+    mark = "★" if chosen else "◆" if on_front else ""
     tags = {
         "hwsearch.level": verified.level,
         "hwsearch.oracle": verified.score.oracle,
@@ -165,20 +165,35 @@ def write_pictures(report: Report, folder: Path) -> None:
     report.html(folder / "report.html")
 
 
-def link(uri: str, experiment_id: str, metric: str) -> str:
-    """A link to the trials: flat, best metric first, its column and those of the costs in view.
+def view(study: str, metric: str, mode: Mode) -> tuple[str, str]:
+    """Key and value of the experiment tag by which MLflow's page keeps a named view of its runs.
 
-    For a database, the command that serves it stands before the link.
+    The trials of this study, flat (sorting undoes the nesting), best first, the columns of metric,
+    costs and backend in view. The form is that of MLflow 3.17's page, seen in its own tags; an
+    older page shows its default columns.
     """
-    columns = ["metrics.`" + c + "`" for c in (metric, "flash_bytes", "ram_bytes", "latency_s")]
-    columns.append("params.`backend`")
-    query = f"searchFilter=&orderByKey={quote(f'metrics.`{metric}`')}&orderByAsc=false"
-    query += f"&selectedColumns={quote(','.join(columns))}"
+    columns = [f"metrics.`{c}`" for c in (metric, "flash_bytes", "ram_bytes", "latency_s")]
+    trials = "tags.`hwsearch.trial` LIKE '%'"
+    state = {
+        "searchFilter": f"tags.`hwsearch.study` = '{quoted(study)}' and {trials}",
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": mode == "min",
+        "selectedColumns": [*columns, "params.`backend`"],
+    }
+    envelope = {"name": study, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
+    return f"mlflow.sharedViewState.{_view_key(study)}", json.dumps(envelope)
+
+
+def link(uri: str, experiment_id: str, study: str) -> str:
+    """Where :func:`view` opens: an address, for a database after the command that serves it."""
     base = uri.rstrip("/") if uri.startswith("http") else LOCAL
-    where = f"{base}/#/experiments/{experiment_id}/runs?{query}"
-    return (
-        where if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}  then  {where}"
-    )
+    page = f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    page += f"&viewStateShareKey={_view_key(study)}"
+    return page if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}, then {page}"
+
+
+def _view_key(study: str) -> str:
+    return "hwsearch-" + hashlib.sha256(study.encode()).hexdigest()[:12]
 
 
 def model_tags(report: Report) -> dict[str, str]:

@@ -201,7 +201,7 @@ def html_table(report: Report) -> str:
     cells = grid(report)
     parts = [f"<p><strong>{html.escape(title(report))}</strong></p>"]
     if cells.rows:
-        parts.append('<table class="hwsearch"><thead><tr>')
+        parts.append('<table class="hwsearch" style="white-space:nowrap"><thead><tr>')
         parts += [f"<th>{html.escape(h)}</th>" for h in cells.headers]
         parts.append("</tr></thead><tbody>")
         for i, row in enumerate(cells.rows):

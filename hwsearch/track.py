@@ -23,6 +23,7 @@ import numpy as np
 from hwsearch import runs
 from hwsearch.candidate import Trained
 from hwsearch.graph.tflite import read
+from hwsearch.pareto import Mode
 from hwsearch.report import Report
 from hwsearch.space import Layout
 
@@ -94,7 +95,7 @@ class Tracker:
         """Opens the study's parent run, or goes on with it; returns at once.
 
         Args:
-            params: of the search.
+            params: of the search; ``metric`` and ``mode`` among them name and sort the metric.
             tags: of the parent run.
             layout: names the groups and operators of the trials' configurations.
         """
@@ -122,9 +123,7 @@ class Tracker:
         self._flush()
         if not self._experiment_id:
             return f"not tracked: {self.trouble or 'MLflow did not answer'}"
-        return runs.link(
-            self.uri, self._experiment_id, runs.key(str(self._params.get("metric", "metric")))
-        )
+        return runs.link(self.uri, self._experiment_id, self.study)
 
     def finish(self, report: Report, rejected: Sequence[Mapping[str, object]] = ()) -> None:
         """Logs what is missing, the counts, pictures, finalists, and the chosen model; waits.
@@ -220,6 +219,9 @@ class Tracker:
                 self._experiment_id, run_name=self.study, tags=tags
             ).info.run_id
             _log(client, run_id, params=self._params)
+        mode: Mode = "min" if self._params.get("mode") == "min" else "max"
+        metric = runs.key(str(self._params.get("metric", "metric")))
+        client.set_experiment_tag(self._experiment_id, *runs.view(self.study, metric, mode))
         self._parent_id = run_id
 
     def _find_experiment(self, client: MlflowClient) -> str:
@@ -293,6 +295,7 @@ def register(client: MlflowClient, experiment_id: str, run_id: str, report: Repo
     A model of the same bytes that is registered under the study's name already stays the only one.
     """
     import mlflow.pyfunc
+    from mlflow.entities import LoggedModelOutput
 
     chosen = report.chosen
     assert chosen is not None
@@ -317,6 +320,7 @@ def register(client: MlflowClient, experiment_id: str, run_id: str, report: Repo
         model = client.create_logged_model(experiment_id, name, run_id, tags)
         client.log_model_artifacts(model.model_id, str(place))
         client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     client.create_model_version(
         name,
         model.artifact_location,

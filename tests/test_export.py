@@ -1,0 +1,154 @@
+"""The bundle: complete, reproducible, checked by other programs, and never over foreign files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import factories
+import pytest
+
+from hwsearch.errors import InputError, ModelFileError
+from hwsearch.report import Report
+
+FILES = {
+    "model.tflite",
+    "model_data.c",
+    "model_data.h",
+    "report.json",
+    "MODEL_CARD.md",
+    "SHA256SUMS",
+}
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    return factories.report(tmp_path / "search")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_the_bundle_is_whole_and_its_digests_hold(report: Report, tmp_path: Path) -> None:
+    out = report.chosen.export(tmp_path / "out")
+    made = contents(out)
+    assert set(made) == FILES and made["model.tflite"] == report.chosen.tflite.read_bytes()
+    lines = dict(reversed(x.split("  ")) for x in made["SHA256SUMS"].decode().splitlines())
+    assert set(lines) == FILES - {"SHA256SUMS"}
+    for name, digest in lines.items():
+        assert hashlib.sha256(made[name]).hexdigest() == digest
+
+
+@pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum here")
+def test_sha256sum_agrees(report: Report, tmp_path: Path) -> None:
+    out = report.chosen.export(tmp_path / "out")
+    subprocess.run(["sha256sum", "--strict", "--check", "SHA256SUMS"], cwd=out, check=True)
+
+
+def test_made_twice_and_in_another_place_it_is_the_same(report: Report, tmp_path: Path) -> None:
+    first = contents(report.chosen.export(tmp_path / "a"))
+    again = contents(report.chosen.export(tmp_path / "deep" / "b"))
+    assert first == again
+    assert contents(report.chosen.export(tmp_path / "a")) == first, "replaces its own"
+
+
+def test_it_tells_nothing_of_this_machine(report: Report, tmp_path: Path) -> None:
+    moved = replace(report, tracking=f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/x.db")
+    outside = replace(moved, directory=tmp_path / "elsewhere")  # artefacts not below it
+    for each in (moved, outside):
+        out = each.chosen.export(tmp_path / "out")
+        for name, content in contents(out).items():
+            assert str(tmp_path).encode() not in content, name
+
+
+def test_its_report_loads_and_finds_the_model_beside_it(report: Report, tmp_path: Path) -> None:
+    out = report.chosen.export(tmp_path / "out")
+    shutil.rmtree(tmp_path / "search")
+    again = Report.load(out / "report.json")
+    assert again.chosen.tflite == out / "model.tflite" and again.chosen.tflite_bytes
+    assert again.chosen.score == report.chosen.score and again.study == report.study
+
+
+def test_any_finalist_can_be_exported(report: Report, tmp_path: Path) -> None:
+    other = next(m for m in report.front if m.number != report.chosen.number)
+    out = other.export(tmp_path / "out")
+    assert (out / "model.tflite").read_bytes() == other.tflite.read_bytes()
+    assert f"trial {other.number}" in (out / "MODEL_CARD.md").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize("change", ["foreign", "edited", "file"])
+def test_a_folder_that_no_export_made_is_left_alone(
+    report: Report, tmp_path: Path, change: str
+) -> None:
+    out = tmp_path / "out"
+    if change == "file":
+        out.write_text("mine")
+    else:
+        report.chosen.export(out)
+        (out / ("notes.txt" if change == "foreign" else "model_data.c")).write_text("mine")
+    before = out.read_text() if change == "file" else contents(out)
+    with pytest.raises(InputError, match="Name a new folder"):
+        report.chosen.export(out)
+    assert (out.read_text() if change == "file" else contents(out)) == before
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+def test_a_folder_of_someone_else_is_left_alone(report: Report, tmp_path: Path) -> None:
+    (tmp_path / "home" / "photos").mkdir(parents=True)
+    (tmp_path / "home" / "photos" / "a.jpg").write_text("x")
+    with pytest.raises(InputError, match=r"photos/a\.jpg"):
+        report.chosen.export(tmp_path / "home")
+
+
+def test_an_empty_folder_is_used(report: Report, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert set(contents(report.chosen.export(tmp_path / "out"))) == FILES
+
+
+def test_a_missing_or_damaged_artefact_leaves_nothing_behind(
+    report: Report, tmp_path: Path
+) -> None:
+    report.chosen.tflite.write_bytes(b"not a network at all")
+    with pytest.raises(ModelFileError):
+        report.chosen.export(tmp_path / "out")
+    report.chosen.tflite.unlink()
+    with pytest.raises(InputError, match="goes on where it stopped"):
+        report.chosen.export(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_says_what_a_firmware_author_needs(report: Report, tmp_path: Path) -> None:
+    card = (report.chosen.export(tmp_path / "out") / "MODEL_CARD.md").read_text()
+    assert re.search(
+        r"- input `\w+`: int8 \[1, [\d, ]+\], real = [\d.e-]+ × \(value [−+] \d+\)", card
+    )
+    assert "Operators to register" in card and "14,336 B" in card and "| ► " in card
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_the_array_compiles_and_holds_the_file(
+    report: Report, tmp_path: Path, language: str
+) -> None:
+    compiler = shutil.which("cc" if language == "c" else "c++")
+    if compiler is None:
+        pytest.skip("no host compiler")
+    out = report.chosen.export(tmp_path / "out")
+    main = """
+    #include "model_data.h"
+    #include <stdio.h>
+    int main(void) {
+      if ((unsigned long)model_data % 16) return 1;
+      return fwrite(model_data, 1, model_data_size, stdout) != model_data_size;
+    }"""
+    (tmp_path / "main.c").write_text(main)
+    standard = "-std=c11" if language == "c" else "-std=c++11"
+    sources = [str(out / "model_data.c"), str(tmp_path / "main.c")]
+    command = [compiler, "-x", language, standard, "-Wall", "-Wextra", "-Werror", f"-I{out}"]
+    subprocess.run([*command, *sources, "-o", str(tmp_path / "run")], check=True)
+    made = subprocess.run([str(tmp_path / "run")], check=True, capture_output=True).stdout
+    assert made == report.chosen.tflite.read_bytes()
