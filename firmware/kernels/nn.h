@@ -9,7 +9,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #if defined(__ARM_FEATURE_DSP) && (__ARM_FEATURE_DSP == 1) && !defined(NN_PORTABLE)
 #define NN_DSP 1
@@ -185,5 +184,46 @@ void nn_transpose_conv_s8(const nn_window_t *w, const nn_requant_t *q, int32_t i
 void nn_pad(const uint32_t n[4], const uint32_t before[4], const uint32_t after[4], int value, const void *in,
             void *out);
 void nn_copy_rows(uint32_t rows, uint32_t row_bytes, const void *in, void *out, uint32_t out_step);
+
+/* int16 activations, int8 weights, zero points 0. Sums are 64 bits wide; products of `span` groups fit 32. */
+typedef struct {
+    const int64_t *bias;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t min, max;
+} nn_requant16_t;
+
+void nn_conv_s16(const nn_window_t *w, const nn_requant16_t *q, uint32_t span, const int8_t *weights, const int16_t *in,
+                 int16_t *out, int16_t *patch);
+void nn_dense_s16(uint32_t in_c, uint32_t out_c, const nn_requant16_t *q, uint32_t span, const int8_t *weights,
+                  const int16_t *in, int16_t *out, int16_t *patch);
+void nn_transpose_conv_s16(const nn_window_t *w, const nn_requant16_t *q, uint32_t span, const int8_t *weights,
+                           const int16_t *in, int16_t *out, int16_t *patch);
+void nn_depthwise_s16(const nn_window_t *w, const nn_requant16_t *q, const int8_t *weights, const int16_t *in,
+                      int16_t *out, int16_t *rows, uint32_t row);
+void nn_average_pool_s16(const nn_window_t *w, int32_t min, int32_t max, const int16_t *in, int16_t *out);
+void nn_max_pool_s16(const nn_window_t *w, int32_t min, int32_t max, const int16_t *in, int16_t *out);
+void nn_add_s16(const nn_binary_t *q, const int16_t *a, const int16_t *b, int16_t *out);
+void nn_mul_s16(const nn_binary_t *q, const int16_t *a, const int16_t *b, int16_t *out);
+void nn_mean_s16(const nn_mean_t *q, const int16_t *in, int16_t *out);
+
+/* Values rescaled and clamped; those below zero with a multiplier of their own. Also between int8 and int16. */
+typedef struct {
+    int32_t in_zero, zero_point;
+    int32_t multiplier, shift;
+    int32_t negative_multiplier, negative_shift;
+    int32_t min, max;
+} nn_rescale_t;
+void nn_rescale_s16(uint32_t size, const nn_rescale_t *q, const int16_t *in, int16_t *out);
+void nn_rescale_s8_s16(uint32_t size, const nn_rescale_t *q, const int8_t *in, int16_t *out);
+void nn_rescale_s16_s8(uint32_t size, const nn_rescale_t *q, const int16_t *in, int8_t *out);
+/* sigmoid[i]: 65536 / (1 + exp(-i / 24)); the input is taken times multiplier / 2^right, in 1 / 12288. */
+void nn_logistic_s16(uint32_t size, const uint16_t sigmoid[256], int32_t multiplier, int32_t right, const int16_t *in,
+                     int16_t *out);
+void nn_tanh_s16(uint32_t size, const uint16_t sigmoid[256], int32_t multiplier, int32_t right, const int16_t *in,
+                 int16_t *out);
+/* exps: exp over [-10, 0], inverses: 1 / (1 + x) over [0, 1], 512 steps each. */
+void nn_softmax_s16(uint32_t rows, uint32_t size, const int16_t exps[513], const int16_t inverses[513],
+                    int32_t multiplier, int32_t shift, const int16_t *in, int16_t *out);
 
 #endif

@@ -8,7 +8,7 @@ void nn_pad(const uint32_t n[4], const uint32_t before[4], const uint32_t after[
     for (uint32_t d = 3; d > 0U; d--) {
         size[d - 1U] = size[d] * (before[d] + n[d] + after[d]);
     }
-    (void)memset(out, value, size[0] * (before[0] + n[0] + after[0]));
+    (void)__builtin_memset(out, value, size[0] * (before[0] + n[0] + after[0]));
     const uint8_t *from = in;
     uint8_t *to = out;
     for (uint32_t i = 0; i < n[0]; i++) {
@@ -16,7 +16,7 @@ void nn_pad(const uint32_t n[4], const uint32_t before[4], const uint32_t after[
             for (uint32_t k = 0; k < n[2]; k++) {
                 uint8_t *row = &to[((before[0] + i) * size[0]) + ((before[1] + j) * size[1]) +
                                    ((before[2] + k) * size[2]) + before[3]];
-                (void)memcpy(row, from, n[3]);
+                (void)__builtin_memcpy(row, from, n[3]);
                 from += n[3];
             }
         }
@@ -28,7 +28,7 @@ void nn_copy_rows(uint32_t rows, uint32_t row_bytes, const void *in, void *out, 
     const uint8_t *from = in;
     uint8_t *to = out;
     for (uint32_t row = 0; row < rows; row++) {
-        (void)memcpy(to, from, row_bytes);
+        (void)__builtin_memcpy(to, from, row_bytes);
         from += row_bytes;
         to += out_step;
     }

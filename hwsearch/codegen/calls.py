@@ -101,11 +101,11 @@ def _requant(site: Site, q: Requantization) -> str:
     )
     shift = source.array(f"shift_{i}", packing.even(q.shift.astype(np.int8)), "requantization")
     fields = {
-        "bias": bias, "multiplier": multiplier, "shift": shift,
-        "zero_point": q.zero_point, "min": q.low, "max": q.high, "narrow": int(q.narrow),
+        "bias": bias, "multiplier": multiplier, "shift": shift, "min": q.low, "max": q.high,
     }  # fmt: skip
     if site.bits == 16:
-        return source.structure("nn_requant16_t", f"requant_{i}", fields, 28)
+        return source.structure("nn_requant16_t", f"requant_{i}", fields, 24)
+    fields |= {"zero_point": q.zero_point, "narrow": int(q.narrow)}
     return source.structure("nn_requant_t", f"requant_{i}", fields, 28)
 
 

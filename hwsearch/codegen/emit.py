@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-C_TYPES = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t"}
-_ENDINGS = {"int64": "LL"}
+C_TYPES = {
+    name: f"{name}_t" for name in ("int8", "int16", "uint16", "int32", "int64")
+}
 LINE = 110
 """Columns that arrays are wrapped at."""
 
