@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwsearch import estimate
+from hwsearch import estimation
 from hwsearch.board import Board
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Band, Cost, CostColumns, Floats
@@ -74,7 +74,7 @@ class Pricing:
                 if not len(rows):
                     continue
                 columns = scheme.columns(decoded.widths[rows], decoded.weight_bits[rows])
-                found = estimate.costs(columns, backend, self.board)
+                found = estimation.costs(columns, backend, self.board)
                 flash[rows], ram[rows] = found.flash_bytes, found.ram_bytes
                 for name in ("latency_s", "energy_j", "cycles"):
                     part = getattr(found, name)
@@ -101,7 +101,7 @@ class Pricing:
         """One configuration's cost, broken down by operator."""
         names = [b.name for b in self.ranks.backends]
         backend = self.ranks.backends[names.index(configuration.backend)]
-        return estimate.cost(self.columns(configuration), backend, self.board)
+        return estimation.cost(self.columns(configuration), backend, self.board)
 
 
 def _wider(left: dict[str, Band], right: dict[str, Band]) -> dict[str, Band]:
@@ -114,14 +114,22 @@ def _wider(left: dict[str, Band], right: dict[str, Band]) -> dict[str, Band]:
     return joined
 
 
-def layout(groups: tuple[tuple[str, int], ...], graph: Graph) -> tuple[Layout, tuple[int, ...]]:
-    """What of a float network can vary, and the operator index of each op of the layout."""
-    found, indexes = [], []
+def layout(binding: Binding, graph: Graph) -> tuple[Layout, tuple[int, ...]]:
+    """What of a float network can vary, and the operator index of each op of the layout.
+
+    Of operators that share their weights (a layer that is called twice) the first one is listed.
+    """
+    widths = zip(binding.groups, binding.widths.tolist(), binding.least.tolist(), strict=True)
+    found, indexes, seen = [], [], set()
     for i, op in enumerate(graph.ops):
-        if op.kind in MIXED_KINDS and graph.tensors[op.inputs[1]].is_constant:
-            found.append((f"{i}_{op.kind}", op.kind, graph.tensors[op.inputs[1]].elements))
+        if op.kind not in MIXED_KINDS or op.inputs[1] in seen:
+            continue
+        weights = graph.tensors[op.inputs[1]]
+        if weights.is_constant:
+            found.append((f"{i}_{op.kind}", op.kind, weights.elements))
             indexes.append(i)
-    return Layout(groups, tuple(found)), tuple(indexes)
+            seen.add(op.inputs[1])
+    return Layout(tuple(widths), tuple(found)), tuple(indexes)
 
 
 def scheme(
