@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,9 @@ def _rescale(site: Site, size: str, places: list[str]) -> None:
         zero = in_zero
         low, high = in_zero, in_zero + fp.round_half_away(float(np.float32(6.0) / in_scale))
     fields = {
-        "in_zero": in_zero, "zero_point": zero, "multiplier": multiplier[0], "shift": multiplier[1],
-        "negative_multiplier": negative[0], "negative_shift": negative[1], "min": low, "max": high,
+        "in_zero": in_zero, "zero_point": zero, "min": low, "max": high,
+        "multiplier": multiplier[0], "shift": multiplier[1],
+        "negative_multiplier": negative[0], "negative_shift": negative[1],
     }  # fmt: skip
     q = site.source.structure("nn_rescale_t", f"rescale_{site.index}", fields, 32)
     kernel = "nn_rescale_s16"
@@ -92,8 +94,8 @@ def softmax(site: Site, sizes: list[str], scale: np.float32, places: list[str]) 
 def sigmoid_table() -> NDArray[np.uint16]:
     """uint16 [256]: 65536 / (1 + exp(-i / 24)) plus half of what a straight line misses midway.
 
-    Equal to TFLite's ``sigmoid_table_uint16``, whose last entry is one; the formula is ours, found from
-    its values.
+    Equal to TFLite's ``sigmoid_table_uint16``, whose last entry is one; the formula is ours, found
+    from its values.
     """
 
     def at(x: float) -> float:
@@ -103,8 +105,8 @@ def sigmoid_table() -> NDArray[np.uint16]:
     return np.array([*map(fp.round_half_away, values), 65535], np.uint16)
 
 
-def steps_table(function, low: float, high: float) -> NDArray[np.int16]:  # type: ignore[no-untyped-def]
-    """int16 [513]: a function over [low, high] in Q15, shifted so that interpolation errs least midway.
+def steps_table(function: Callable[[Any], Any], low: float, high: float) -> NDArray[np.int16]:
+    """int16 [513]: a function over [low, high] in Q15, shifted so that lines between err less.
 
     TFLite's ``gen_lut`` (tensorflow/lite/kernels/internal/common.h), in float32 as there.
     """

@@ -1,8 +1,9 @@
-"""TFLite Micro's fixed-point arithmetic on Python integers: multipliers, roundings, exp, logistic, tanh.
+"""TFLite Micro's fixed-point arithmetic on Python integers.
 
-Sources: the quantization scheme of Jacob et al. 2018, section 2.2 (multiplier = Q31 mantissa and power of two);
-gemmlowp's public description of its fixed-point functions (exp as a product of table values and a
-fourth-order polynomial around -1/8, 1 / (1 + x) by three Newton steps from 48/17 - 32/17 x).
+Sources: the quantization scheme of Jacob et al. 2018, section 2.2 (multiplier = Q31 mantissa and
+power of two); gemmlowp's public description of its fixed-point functions (exp as a product of
+table values and a fourth-order polynomial around -1/8, 1 / (1 + x) by three Newton steps from
+48/17 - 32/17 x).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ INT32_MAX = 2**31 - 1
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
-    """(Q31 mantissa in [2^30, 2^31), power of two) of a positive real number; (0, 0) where it is too small."""
+    """(Q31 mantissa in [2^30, 2^31), power of two) of a real number > 0; (0, 0) if too small."""
     if real == 0:
         return 0, 0
     mantissa, exponent = math.frexp(real)

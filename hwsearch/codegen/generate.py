@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from hwsearch.codegen.calls import Site, write
 from hwsearch.codegen.emit import C_TYPES, Source, float_text, number
@@ -55,7 +54,7 @@ class Generated:
     Attributes:
         files: paths written: model.h, model.c, kernels.
         arena_bytes: RAM of activations and scratch.
-        flash_bytes: constants by part: weights, bias, requantization, tables, constants, parameters.
+        flash_bytes: constants by part: weights, bias, requantization, tables …
         layers: the plan, in execution order.
         digest: CRC-32 of the ``.tflite``.
     """
@@ -76,7 +75,8 @@ def generate(model: TfliteModel | str | Path | bytes, out: Path, name: str = "mo
         name: prefix of files, functions and macros.
 
     Raises:
-        RefusedError: an operator that the compiler cannot run; lists every one, with what would help.
+        RefusedError: an operator that the compiler cannot run; lists every one, with what would
+            help.
         ModelFileError: ``model`` cannot be read.
     """
     parsed = model if isinstance(model, TfliteModel) else read(model)
@@ -102,7 +102,9 @@ def generate(model: TfliteModel | str | Path | bytes, out: Path, name: str = "mo
     )
 
 
-def _places(model: TfliteModel, plan: Memory):  # type: ignore[no-untyped-def]
+def _places(model: TfliteModel, plan: Memory) -> Callable[[int], str]:
+    """Gives the C expression of a tensor's place."""
+
     def at(tensor: int) -> str:
         return f"AT({C_TYPES[model.graph.tensors[tensor].dtype]}, {plan.offsets[tensor]})"
 
@@ -149,7 +151,7 @@ def _header(model: TfliteModel, plan: Memory, digest: int, name: str) -> str:
         "",
         f"int {name}_init(void);             /* 0; call once before the first invoke */",
         f"int {name}_invoke(void);           /* 0; overwrites the inputs, makes the outputs */",
-        f"void *{name}_input(int i);         /* where to write input i; NULL where there is none */",
+        f"void *{name}_input(int i);         /* where to write input i; NULL without one */",
         f"const void *{name}_output(int i);  /* where to read output i */",
         f"const char *{name}_layer_name(int index);",
         "", "#endif", "",
@@ -217,7 +219,3 @@ const char *{name}_layer_name(int index)
 }}
 #endif
 """
-
-
-__all__ = ["Generated", "LayerPlan", "generate"]
-_ = np

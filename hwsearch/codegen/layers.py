@@ -1,8 +1,8 @@
 """A Graph as the layers that generated code runs: shapes and storage only, no weights.
 
-Reshapes cost nothing (their output is their input's storage), explicit padding before a convolution becomes that
-convolution's own. What is decided here depends on the Graph alone, so memory can be planned for an estimate
-before any weight exists.
+Reshapes cost nothing (their output is their input's storage), explicit padding before a
+convolution becomes that convolution's own. What is decided here depends on the Graph alone, so
+memory can be planned for an estimate before any weight exists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BINARY = frozenset({"add", "sub", "mul"})
 """Elementwise operators of two inputs."""
 
 PIXELS = 4
-"""Output pixels that a convolution kernel computes together; NN_PIXELS in firmware/kernels/nn.h."""
+"""Output pixels that a convolution kernel computes together; NN_PIXELS in nn.h."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Window:
         image, made: size of the input and of the output.
         kernel, stride, dilation: of the window.
         padding: rows and columns of padding before the image.
-        slack: how much smaller ``padding`` may really be, where an explicit PAD was folded in.
         channels_in, channels_out: last dimensions.
     """
 
@@ -61,7 +60,8 @@ class Layer:
     """One call of a kernel.
 
     Attributes:
-        kind: the operator's kind; ``"dense"`` and ``"conv_2d"`` tell the two kernels of a weighted layer apart.
+        kind: the operator's kind; ``"dense"`` and ``"conv_2d"`` tell the two kernels of a weighted
+            layer apart.
         op_index: which operator of the graph it computes.
         pad_index: the explicit padding folded into it, -1 without.
         inputs: activation tensors it reads, in the operator's order.
@@ -80,7 +80,7 @@ class Layer:
 
 
 def storage(graph: Graph) -> tuple[int, ...]:
-    """Per tensor the tensor whose storage it shares: itself, or the input of the reshapes that made it."""
+    """Per tensor the tensor whose storage it shares: itself, or what its reshapes began with."""
     root = list(range(len(graph.tensors)))
     for op in graph.ops:
         if op.kind in ALIASES:
@@ -132,10 +132,10 @@ def _folds(graph: Graph, index: int, reads: Counter[int]) -> bool:
 
 
 def window_of(graph: Graph, op: Op, pad: Op | None = None) -> Window | None:
-    """Geometry of a windowed operator, a dense layer as a 1x1 convolution over its rows; None of others.
+    """Geometry of a windowed operator; a dense layer is a 1x1 convolution; None of others.
 
-    With a folded ``pad`` the padding is all there is to share out before and after: an upper bound, which the
-    emitted code replaces by the PAD's own amounts.
+    With a folded ``pad`` the padding is all there is to share out before and after: an upper
+    bound, which the emitted code replaces by the PAD's own amounts.
     """
     if op.kind == "fully_connected":
         units, depth = graph.tensors[op.inputs[1]].shape
@@ -150,27 +150,37 @@ def window_of(graph: Graph, op: Op, pad: Op | None = None) -> Window | None:
         "transpose_conv",
     ):
         return None
-    read = op.inputs[2] if op.kind == "transpose_conv" else op.inputs[0]
-    image, made = graph.tensors[read].shape, graph.tensors[op.outputs[0]].shape
+    transposed = op.kind == "transpose_conv"
+    image = graph.tensors[op.inputs[2 if transposed else 0]].shape
+    made = graph.tensors[op.outputs[0]].shape
     if len(image) != 4 or len(made) != 4:
         return None
-    kernel = op.window if op.kind.endswith("pool_2d") else graph.tensors[op.inputs[1]].shape[1:3]
-    rows, columns = image[1:3], made[1:3]
-    if op.kind == "transpose_conv":  # the padding of the convolution that it is the transpose of
-        rows, columns = columns, rows
-    total = [
-        max((out - 1) * s + (k - 1) * d + 1 - size, 0) if op.padding == "same" else 0
-        for size, out, k, s, d in zip(rows, columns, kernel, op.stride, op.dilation, strict=True)
-    ]
-    padding = (total[0] // 2, total[1] // 2)
-    size = (image[1], image[2])
+    kernel = op.window
+    if not op.kind.endswith("pool_2d"):
+        kernel = _rows_columns(graph.tensors[op.inputs[1]].shape)
+    # A transposed convolution pads as the convolution that it is the transpose of.
+    sizes, outs = (made, image) if transposed else (image, made)
+    top, left = (
+        max(
+            (outs[d + 1] - 1) * op.stride[d] + (kernel[d] - 1) * op.dilation[d] + 1 - sizes[d + 1],
+            0,
+        )
+        if op.padding == "same"
+        else 0
+        for d in (0, 1)
+    )
+    padding = (top // 2, left // 2)
+    size = _rows_columns(image)
     if pad is not None:
-        size = graph.tensors[pad.inputs[0]].shape[1:3]
+        size = _rows_columns(graph.tensors[pad.inputs[0]].shape)
         padding = (image[1] - size[0], image[2] - size[1])
     return Window(
-        (size[0], size[1]), (made[1], made[2]), (kernel[0], kernel[1]), op.stride, op.dilation,
-        padding, image[3], made[3],
-    )  # fmt: skip
+        size, _rows_columns(made), kernel, op.stride, op.dilation, padding, image[3], made[3]
+    )
+
+
+def _rows_columns(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[1], shape[2]
 
 
 def patch_values(window: Window, weight_bits: int) -> int:
@@ -181,7 +191,7 @@ def patch_values(window: Window, weight_bits: int) -> int:
 
 
 def row_values(window: Window) -> int:
-    """Values of one ring row of a depthwise convolution: the image's row, padding, and what pairs overread."""
+    """Values of one ring row of a depthwise convolution: image, padding, what pairs overread."""
     pairs = -(-window.made[1] // 2) * 2
     needed = max(
         window.padding[1] + window.image[1], (pairs - 1) * window.stride[1] + window.reach[1]
@@ -190,7 +200,7 @@ def row_values(window: Window) -> int:
 
 
 def scratch_bytes(graph: Graph, op: Op, kind: str, window: Window | None) -> int:
-    """Working memory of a layer: a patch of four pixels, of one, or a ring of rows; all in int16."""
+    """Working memory of a layer: a patch of four pixels, of one, or a ring of rows; in int16."""
     if window is None or kind in ("average_pool_2d", "max_pool_2d"):
         return 0
     if kind == "depthwise_conv_2d":

@@ -1,6 +1,7 @@
-"""The arena of a network: in which order its layers run, and where every tensor and scratch buffer lies.
+"""The arena of a network: the order of its layers, the place of every tensor and scratch.
 
-A pure function of the Graph (shapes, dtypes, topology), fast enough to be asked for every candidate.
+A pure function of the Graph (shapes, dtypes, topology), fast enough to be asked for every
+candidate.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""How far an output may reach into the input that dies with it: from the order in which kernels read and write.
+"""How far an output may reach into the input that dies with it.
 
-A kernel writes its output from the first byte to the last. It may write over a byte of its input once no later
-step reads it. So an output that starts ``distance`` bytes before its input (or earlier) is safe, where distance is
-the largest lead, over the kernel's steps, of what has been written over what is still to be read:
+A kernel writes its output from the first byte to the last. It may write over a byte of its input
+once no later step reads it. So an output that starts ``distance`` bytes before its input (or
+earlier) is safe, where distance is the largest lead, over the kernel's steps, of what has been
+written over what is still to be read:
 
     distance = max over steps b of (end written by b - first byte read by the steps after b)
 
-A convolution's step is a block of four output pixels, whose patch is copied before the first write; pooling's is a
-pixel. A depthwise convolution works channel by channel on copied rows and may only take its input's own place.
+A convolution's step is a block of four output pixels, whose patch is copied before the first
+write; pooling's is a pixel. A depthwise convolution works channel by channel on copied rows and
+may only take its input's own place.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ ANYWHERE = -(2**40)
 
 
 def distance(graph: Graph, layer: Layer, tensor: int) -> int | None:
-    """How many bytes before ``tensor`` (an input) the output must start at least; None: they must not overlap.
+    """How many bytes before input ``tensor`` the output must start; None: no overlap at all.
 
-    Negative where the output may start after its input does. For a depthwise convolution only 0 is safe:
-    see :func:`exact`.
+    Negative where the output may start after its input does. For a depthwise convolution only 0 is
+    safe: see :func:`exact`.
     """
     made, read = graph.tensors[layer.output], graph.tensors[tensor]
     if layer.kind in UNARY or layer.kind in BINARY or layer.kind == "softmax":
@@ -68,13 +70,13 @@ def _lead(window: Window, pixels: int) -> int:
 
 
 def _own_lead(window: Window) -> int:
-    """The same within a pooling step: channel c is written when channels above c are still to be read."""
+    """The same within a pooling step: channel c is written before channels above c are read."""
     reads = _first_reads(window)
     return int((np.arange(len(reads)) * window.channels_out - reads).max())
 
 
 def _rows_keep_ahead(window: Window) -> bool:
-    """Whether every output pixel of a channel lands on an input pixel that has been copied already."""
+    """Whether every output pixel of a channel lands on an input pixel already copied."""
     if window.channels_in != window.channels_out:
         return False
     rows = np.arange(window.made[0])

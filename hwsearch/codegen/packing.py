@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 def order(values: int, depth: int, bits: int) -> NDArray[np.int64]:
     """int64: for each place of a patch the value that lies there, -1 is padding.
 
-    Where ``depth`` is a multiple of four, four values lie as (0, 2, 1, 3): what unpacking a word gives.
+    Where ``depth`` is a multiple of four, four values lie as (0, 2, 1, 3): what unpacking a word
+    gives.
     """
     whole = 4 if bits == 4 else 2
     places = -(-values // whole) * whole

@@ -1,10 +1,11 @@
-"""Where activations and scratch lie in the arena: offsets of buffers with lifetimes, some of which may overlap.
+"""Where buffers with lifetimes lie in the arena, some of them overlapping.
 
-The model: time is the index of the layer that runs. A buffer is alive from ``first`` to ``last``, both included.
-Buffers alive together do not share bytes, but for an Overlap: a layer's output may reach into an input that dies
-there, if it starts early enough (overlap.py). Packing is first fit (each buffer at the lowest offset that keeps
-every rule) in several orders, improved by moving the buffers that end highest to the front; the smallest wins. Pure
-functions of sizes, lifetimes and overlaps.
+The model: time is the index of the layer that runs. A buffer is alive from ``first`` to ``last``,
+both included. Buffers alive together do not share bytes, but for an Overlap: a layer's output may
+reach into an input that dies there, if it starts early enough (overlap.py). Packing is first fit
+(each buffer at the lowest offset that keeps every rule) in several orders, improved by moving the
+buffers that end highest to the front; the smallest wins. Pure functions of sizes, lifetimes and
+overlaps.
 """
 
 from __future__ import annotations

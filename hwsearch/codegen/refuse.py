@@ -1,7 +1,7 @@
 """What the ``aot`` backend cannot run, and why: a rule's docstring is its message.
 
-A rule looks at one operator and answers whether it refuses it; its docstring is the reason, the text in
-brackets at its end the remedy.
+A rule looks at one operator and answers whether it refuses it; its docstring is the reason, the
+text in brackets at its end the remedy.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SUPPORTED = (
 
 
 def unknown(graph: Graph, op: Op) -> bool:
-    """The compiler has no kernel for this operator. [Replace the layer, or choose the tflm backend.]"""
+    """The compiler has no kernel for this operator. [Replace the layer, or use a tflm backend.]"""
     return op.kind not in SUPPORTED or op.kind == "relu_n1_to_1"
 
 
 def not_integer(graph: Graph, op: Op) -> bool:
-    """Its activations are neither int8 nor int16. [Quantize the whole model with static int8 or int16x8.]"""
+    """Its activations are neither int8 nor int16. [Quantize the whole model: int8 or int16x8.]"""
     return any(graph.tensors[i].dtype not in ("int8", "int16") for i in _activations(graph, op))
 
 
@@ -37,7 +37,8 @@ def mixed(graph: Graph, op: Op) -> bool:
 
 
 def weight_dtype(graph: Graph, op: Op) -> bool:
-    """Its weights are not int8, or int4 beside int8 activations. [Quantize weights to 8 bits, or 4 with int8.]"""
+    """Its weights are not int8, or int4 beside int8. [Quantize weights to 8 bits, or 4 with
+    int8.]"""
     if op.kind not in WEIGHT_OPS:
         return False
     weights = graph.tensors[op.inputs[1]]
@@ -90,7 +91,7 @@ def mean_span(graph: Graph, op: Op) -> tuple[int, int, int]:
 
 
 def _reduced(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """The one way to cut ``before`` into outer, reduced and inner dimensions that leaves ``after``."""
+    """How to cut ``before`` into outer, reduced and inner dimensions that leaves ``after``."""
     found = None
     for start in range(len(before)):
         for end in range(start + 1, len(before) + 1):
@@ -115,7 +116,8 @@ def _activations(graph: Graph, op: Op) -> tuple[int, ...]:
 
 
 RULES: tuple[Callable[[Graph, Op], bool], ...] = (
-    unknown, not_integer, mixed, weight_dtype, batch, rank, unequal_batch, hard_swish_s16, split_axes,
+    unknown, not_integer, mixed, weight_dtype, batch, rank, unequal_batch, hard_swish_s16,
+    split_axes,
 )  # fmt: skip
 """In the order in which they are asked; the first that refuses speaks."""
 

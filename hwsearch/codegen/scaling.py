@@ -1,7 +1,7 @@
-"""How sums become activations: multipliers, folded biases and activation ranges of a layer, as TFLite prescribes.
+"""How sums become activations: multipliers, folded biases, activation ranges.
 
-Sources: TFLite's kernel_util.cc (``PopulateConvolutionQuantizationParams``, activation ranges) and the
-``Prepare`` steps of TFLite Micro's add, mul and mean.
+Sources: TFLite's kernel_util.cc (``PopulateConvolutionQuantizationParams``, activation ranges) and
+the ``Prepare`` steps of TFLite Micro's add, mul and mean.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hwsearch.graph.graph import BITS
 from hwsearch.graph.tflite import TfliteModel
 
 NARROW_SHIFT = 22
-"""Largest right shift for which the kernels' shortened rounding holds: 128 << 22 still fits beside a sum."""
+"""Largest right shift for the kernels' shortened rounding: 128 << 22 fits beside a sum."""
 
 
 def params(model: TfliteModel, tensor: int) -> Params:
@@ -47,7 +47,7 @@ def activation_range(model: TfliteModel, tensor: int, activation: str) -> tuple[
 
 @dataclass(frozen=True)
 class Requantization:
-    """Per output channel: bias with the input's zero point folded in, multiplier, shift; and what holds for all.
+    """Per output channel: bias (with the input's zero point), multiplier, shift; and the range.
 
     Attributes:
         bias: int64 [channels].

@@ -1,7 +1,8 @@
-"""Tables of unary operators: what an int8 or int16 input becomes, computed with TFLite Micro's arithmetic.
+"""Tables of unary int8 operators, computed with TFLite Micro's arithmetic.
 
-Every formula follows the reference kernel of the operator (tensorflow/lite/kernels/internal/reference, with the
-``Prepare`` step of tensorflow/lite/micro/kernels); the tests compare with TFLite Micro itself.
+Every formula follows the reference kernel of the operator
+(tensorflow/lite/kernels/internal/reference, with the ``Prepare`` step of
+tensorflow/lite/micro/kernels); the tests compare with TFLite Micro itself.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def lookup_s8(kind: str, read: Params, made: Params, alpha: float) -> NDArray[np
 
 
 def exps(scale: np.float32, beta: float) -> NDArray[np.int32]:
-    """int32 [<= 256]: softmax's exp of a difference of 0, -1, -2 … steps, Q31, up to the last that is not 0."""
+    """int32 [<= 256]: softmax's exp of 0, -1, -2 … steps, Q31, up to the last that is not 0."""
     real = min(beta * F(scale) * 2**26, 2**31 - 1.0)
     multiplier, shift = fp.quantize_multiplier(real)
     lowest = math.floor(31 * 2.0**26 / 2**shift)

@@ -1,4 +1,5 @@
-"""Generated networks compiled for this host and run, and the oracle that they are compared with."""
+"""Generated networks compiled for this host and run, and the oracle that they are compared
+with."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsearch import codegen
+from hwsearch import codegen as compiler
 from hwsearch.graph import tflite
 
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion"]
@@ -20,28 +21,32 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 _MAIN = """
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 {includes}
 typedef struct {{
-    int (*init)(void); int (*invoke)(void);
-    void *(*input)(int); const void *(*output)(int);
-    size_t in, out;
+    int (*init)(void);
+    int (*invoke)(void);
+    void *(*input)(int);
+    const void *(*output)(int);
+    int inputs, outputs;
+    const size_t *in, *out;
 }} network_t;
+{sizes}
 static const network_t networks[] = {{
 {rows}
 }};
-/* stdin: per network the number of inputs (u32), then the inputs; stdout: the outputs. */
+/* stdin: per network the number of samples (u32), then their inputs; stdout: their outputs. */
 int main(void)
 {{
     for (size_t n = 0; n < sizeof networks / sizeof networks[0]; n++) {{
         const network_t *net = &networks[n];
         unsigned count = 0;
         if (fread(&count, sizeof count, 1, stdin) != 1 || net->init() != 0) return 1;
-        for (unsigned i = 0; i < count; i++) {{
-            if (fread(net->input(0), 1, net->in, stdin) != net->in) return 2;
+        for (unsigned sample = 0; sample < count; sample++) {{
+            for (int i = 0; i < net->inputs; i++)
+                if (fread(net->input(i), 1, net->in[i], stdin) != net->in[i]) return 2;
             if (net->invoke() != 0) return 3;
-            if (fwrite(net->output(0), 1, net->out, stdout) != net->out) return 4;
+            for (int i = 0; i < net->outputs; i++)
+                if (fwrite(net->output(i), 1, net->out[i], stdout) != net->out[i]) return 4;
         }}
     }}
     return 0;
@@ -51,38 +56,51 @@ int main(void)
 _ORACLE = """
 import pickle, sys
 import tflite_micro
-for content, inputs in pickle.load(sys.stdin.buffer):
-    runtime = tflite_micro.runtime.Interpreter.from_bytes(content, arena_size=len(content) * 10 + 400_000)
+for content, samples in pickle.load(sys.stdin.buffer):
+    runtime = tflite_micro.runtime.Interpreter.from_bytes(
+        content, arena_size=len(content) * 10 + 400_000
+    )
     made = []
-    for x in inputs:
-        runtime.set_input(x, 0)
+    for sample in samples:
+        for i, x in enumerate(sample):
+            runtime.set_input(x, i)
         runtime.invoke()
-        made.append(runtime.get_output(0).copy())
+        made.append([runtime.get_output(i).copy() for i in range(int(sys.argv[1]))])
     pickle.dump(made, sys.stdout.buffer)
-    sys.stdout.flush()
 """
 
-Arrays = list[NDArray[np.generic]]
+Sample = list[NDArray[np.generic]]
+"""One array per input, or per output, of a network."""
+
+Job = tuple[bytes, list[Sample]]
+"""A network and what to run it on."""
 
 
-def random_inputs(content: bytes, count: int, rng: np.random.Generator) -> Arrays:
-    """Inputs for a network of one input: noise over the whole range, and the two extremes."""
+def random_samples(content: bytes, count: int, rng: np.random.Generator) -> list[Sample]:
+    """Noise over the whole range of every input; the first two samples are the extremes."""
     graph = tflite.read(content).graph
-    tensor = graph.tensors[graph.inputs[0]]
-    info = np.iinfo(tensor.dtype)
-    made = [
-        rng.integers(info.min, info.max + 1, tensor.shape).astype(tensor.dtype)
-        for _ in range(count)
-    ]
-    for i, value in enumerate((info.min, info.max)[: max(0, count - 1)]):
-        made[i] = np.full(tensor.shape, value, tensor.dtype)
-    return made
+    samples = []
+    for n in range(count):
+        sample: Sample = []
+        for index in graph.inputs:
+            tensor = graph.tensors[index]
+            info = np.iinfo(tensor.dtype)
+            noise = rng.integers(info.min, info.max + 1, tensor.shape)
+            extreme = {0: info.min, 1: info.max}.get(n)
+            made = noise if extreme is None else np.full(tensor.shape, extreme)
+            sample.append(made.astype(tensor.dtype))
+        samples.append(sample)
+    return samples
 
 
-def oracle(jobs: Sequence[tuple[bytes, Arrays]]) -> list[Arrays]:
-    """Outputs of TFLite Micro, per network, per input; run in a child process, which it may crash."""
+def oracle(jobs: Sequence[Job]) -> list[list[Sample]]:
+    """Outputs of TFLite Micro, per network and sample; run in a child, which it may crash."""
+    outputs = {len(tflite.read(content).graph.outputs) for content, _ in jobs}
+    assert len(outputs) == 1, "networks with as many outputs as each other, please"
     done = subprocess.run(
-        [sys.executable, "-c", _ORACLE], input=pickle.dumps(list(jobs)), capture_output=True
+        [sys.executable, "-c", _ORACLE, str(outputs.pop())],
+        input=pickle.dumps(list(jobs)),
+        capture_output=True,
     )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     stream = io.BytesIO(done.stdout)
@@ -91,41 +109,61 @@ def oracle(jobs: Sequence[tuple[bytes, Arrays]]) -> list[Arrays]:
 
 def build(contents: Sequence[bytes], folder: Path, flags: Sequence[str]) -> Path:
     """An executable that runs these networks one after another."""
-    includes, rows, sources = [], [], set()
-    for i, content in enumerate(contents):
-        made = codegen.generate(content, folder, f"net{i}")
+    includes, sizes, rows, sources = [], [], [], set()
+    for n, content in enumerate(contents):
+        made = compiler.generate(content, folder, f"net{n}")
+        graph = tflite.read(content).graph
         sources |= {str(p) for p in made.files if p.suffix == ".c"}
-        includes.append(f'#include "net{i}.h"')
+        includes.append(f'#include "net{n}.h"')
+        for side, count in (("INPUT", len(graph.inputs)), ("OUTPUT", len(graph.outputs))):
+            listed = ", ".join(f"NET{n}_{side}_{i}_BYTES" for i in range(count))
+            sizes.append(f"static const size_t net{n}_{side}[] = {{{listed}}};")
+        functions = ", ".join(f"net{n}_{f}" for f in ("init", "invoke", "input", "output"))
         rows.append(
-            f"    {{net{i}_init, net{i}_invoke, net{i}_input, net{i}_output, "
-            f"NET{i}_INPUT_0_BYTES, NET{i}_OUTPUT_0_BYTES}},"
+            f"    {{{functions}, NET{n}_INPUTS, NET{n}_OUTPUTS, net{n}_INPUT, net{n}_OUTPUT}},"
         )
     main = folder / "main.c"
-    main.write_text(_MAIN.format(includes="\n".join(includes), rows="\n".join(rows)))
-    program = folder / "run"
-    subprocess.run(
-        ["gcc", *FLAGS, *flags, "-o", str(program), str(main), *sorted(sources)], check=True
+    main.write_text(
+        _MAIN.format(includes="\n".join(includes), sizes="\n".join(sizes), rows="\n".join(rows))
     )
+    program = folder / "run"
+    command = ["gcc", *FLAGS, *flags, "-o", str(program), str(main), *sorted(sources)]
+    subprocess.run(command, check=True)
     return program
 
 
-def run(program: Path, jobs: Sequence[tuple[bytes, Arrays]]) -> list[Arrays]:
-    """Outputs of a program made by :func:`build`, per network, per input."""
+def run(program: Path, jobs: Sequence[Job]) -> list[list[Sample]]:
+    """Outputs of a program made by :func:`build`, per network and sample."""
     stdin = b"".join(
-        np.uint32(len(inputs)).tobytes() + b"".join(x.tobytes() for x in inputs)
-        for _, inputs in jobs
+        np.uint32(len(samples)).tobytes() + b"".join(x.tobytes() for s in samples for x in s)
+        for _, samples in jobs
     )
     done = subprocess.run([str(program)], input=stdin, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     outputs, at = [], 0
-    for content, inputs in jobs:
+    for content, samples in jobs:
         graph = tflite.read(content).graph
-        tensor = graph.tensors[graph.outputs[0]]
-        made: Arrays = []
-        for _ in inputs:
-            raw = done.stdout[at : at + tensor.size_bytes]
-            made.append(np.frombuffer(raw, tensor.dtype).reshape(tensor.shape))
-            at += tensor.size_bytes
+        made: list[Sample] = []
+        for _ in samples:
+            sample: Sample = []
+            for index in graph.outputs:
+                tensor = graph.tensors[index]
+                raw = done.stdout[at : at + tensor.size_bytes]
+                sample.append(np.frombuffer(raw, tensor.dtype).reshape(tensor.shape))
+                at += tensor.size_bytes
+            made.append(sample)
         outputs.append(made)
     assert at == len(done.stdout)
     return outputs
+
+
+def differences(want: list[list[Sample]], got: list[list[Sample]]) -> list[int]:
+    """Per network the number of output values that differ, over all samples."""
+    return [
+        sum(
+            int((a.reshape(-1) != b.reshape(-1)).sum())
+            for one, other in zip(w, g, strict=True)
+            for a, b in zip(one, other, strict=True)
+        )
+        for w, g in zip(want, got, strict=True)
+    ]

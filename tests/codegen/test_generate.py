@@ -1,0 +1,184 @@
+"""Generated C gives TFLite Micro's bytes: on this host under sanitizers, and on emulated Cortex-M
+cores."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from codegen import generated_device
+from codegen.generated_host import SANITIZERS, Job, build, differences, oracle, random_samples, run
+from tflite_writer import Network, random_network
+
+from hwsearch import codegen as compiler
+from hwsearch.codegen.generate import KERNELS
+from hwsearch.errors import RefusedError
+from hwsearch.graph import tflite
+
+MLPERF = Path(__file__).parents[2] / ".." / "shared" / "models" / "mlperf_tiny"
+MODELS = ("kws_ref_model.tflite", "pretrainedResnet_quant.tflite")
+needs_mlperf = pytest.mark.skipif(
+    not MLPERF.is_dir(), reason="the MLPerf Tiny models are not here"
+)
+
+
+def jobs_of(contents: list[bytes], count: int) -> list[Job]:
+    return [
+        (c, random_samples(c, count, np.random.default_rng(n))) for n, c in enumerate(contents)
+    ]
+
+
+def networks(count: int, start: int = 0, dtype: str = "int8", bits: int = 8) -> list[bytes]:
+    return [
+        random_network(np.random.default_rng(seed), dtype, bits)
+        for seed in range(start, start + count)
+    ]
+
+
+def check_on_host(contents: list[bytes], folder: Path, count: int) -> None:
+    jobs = jobs_of(contents, count)
+    got = run(build(contents, folder, ["-O1", *SANITIZERS]), jobs)
+    wrong = differences(oracle(jobs), got)
+    assert wrong == [0] * len(contents), {n: w for n, w in enumerate(wrong) if w}
+
+
+@needs_mlperf
+def test_mlperf_models_on_host(tmp_path: Path) -> None:
+    check_on_host([(MLPERF / m).read_bytes() for m in MODELS], tmp_path, 12)
+
+
+@needs_mlperf
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_mlperf_models_on_a_thousand_inputs(model: str, tmp_path: Path) -> None:
+    check_on_host([(MLPERF / model).read_bytes()], tmp_path, 1000)
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype", "bits"), [(60, "int8", 8), (30, "int16", 8), (20, "int8", 4)]
+)
+def test_random_networks_on_host(count: int, dtype: str, bits: int, tmp_path: Path) -> None:
+    check_on_host(networks(count, 0, dtype, bits), tmp_path, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [1000, 1100, 1200, 1300])
+@pytest.mark.parametrize(("dtype", "bits"), [("int8", 8), ("int16", 8), ("int8", 4)])
+def test_many_random_networks_on_host(start: int, dtype: str, bits: int, tmp_path: Path) -> None:
+    check_on_host(networks(100, start, dtype, bits), tmp_path, 4)
+
+
+def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
+    net = Network(np.random.default_rng(3))
+    x, y = net.input((1, 6, 5, 4)), net.input((1, 6, 5, 4), 0.02)
+    total = net.binary("add", net.conv(x, 4), y)
+    content = net.finish(net.depthwise(total), net.pool(total, "max"))
+    check_on_host([content], tmp_path, 6)
+
+
+@pytest.mark.parametrize("kind", ["same", "valid"])
+def test_explicit_padding_is_folded(kind: str, tmp_path: Path) -> None:
+    net = Network(np.random.default_rng(4))
+    x = net.pad(net.input((1, 7, 6, 4)), [(0, 0), (0, 1), (1, 0), (0, 0)])
+    net.depthwise(net.conv(x, 6, (3, 3), (2, 2), kind), 1, (2, 2), (1, 1), "valid")
+    content = net.finish()
+    made = compiler.generate(content, tmp_path / "c")
+    assert ("pad" in [layer.kind for layer in made.layers]) == (kind == "same")
+    check_on_host([content], tmp_path, 4)
+
+
+def test_optimized_portable_code_agrees(tmp_path: Path) -> None:
+    contents = networks(10, 500)
+    jobs = jobs_of(contents, 3)
+    got = run(build(contents, tmp_path, ["-O2"]), jobs)
+    assert differences(oracle(jobs), got) == [0] * len(contents)
+
+
+SLICE = [("int8", 8, 12), ("int16", 8, 4), ("int8", 4, 6)]
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+def test_networks_on_a_core(core: str, tmp_path: Path) -> None:
+    check_on_core("gcc" if "gcc" in generated_device.compilers() else "zig", core, tmp_path, SLICE)
+
+
+@pytest.mark.slow
+@pytest.mark.emulator
+@pytest.mark.parametrize("compiler", ["gcc", "zig"])
+@pytest.mark.parametrize("core", list(generated_device.CORES))
+def test_networks_on_every_core(core: str, compiler: str, tmp_path: Path) -> None:
+    check_on_core(compiler, core, tmp_path, [(d, b, 5 * n) for d, b, n in SLICE])
+
+
+def check_on_core(name: str, core: str, folder: Path, counts: list[tuple[str, int, int]]) -> None:
+    if name not in generated_device.compilers():
+        pytest.skip(f"no {name} for Cortex-M here")
+    contents = [c for dtype, bits, n in counts for c in networks(n, 700, dtype, bits)]
+    jobs = jobs_of(contents, 3)
+    program = generated_device.build(contents, folder, name, core)
+    wrong = differences(oracle(jobs), generated_device.run(program, core, jobs))
+    assert wrong == [0] * len(contents), {n: w for n, w in enumerate(wrong) if w}
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("core", [*generated_device.CORES, "cortex-m55"])
+def test_every_kernel_compiles_without_a_warning(core: str, tmp_path: Path) -> None:
+    if "gcc" not in generated_device.compilers():
+        pytest.skip("no arm-none-eabi-gcc here")
+    kernels = sorted(str(p) for p in KERNELS.glob("*.c"))
+    flags = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-std=c11", "-O2", "-fsyntax-only"]
+    subprocess.run(["arm-none-eabi-gcc", f"-mcpu={core}", "-mthumb", *flags, *kernels], check=True)
+
+
+@needs_mlperf
+def test_plan_of_mlperf_models(tmp_path: Path) -> None:
+    arenas = [compiler.generate(MLPERF / m, tmp_path / m).arena_bytes for m in MODELS]
+    assert arenas == [8512, 34448]  # a change here is news: say so in the commit
+
+
+def test_header_says_what_the_file_says(tmp_path: Path) -> None:
+    net = Network(np.random.default_rng(1))
+    net.unary("softmax")(net.dense(net.input((1, 9), 0.5, 7), 4))
+    made = compiler.generate(net.finish(), tmp_path)
+    text = (tmp_path / "model.h").read_text()
+    for line in (
+        f"MODEL_DIGEST 0x{made.digest:08x}u", f"MODEL_ARENA_BYTES {made.arena_bytes}",
+        "MODEL_INPUT_BYTES 9", "MODEL_INPUT_0_TYPE int8_t", "MODEL_INPUT_0_SCALE 5.e-01f",
+        "MODEL_INPUT_0_ZERO_POINT 7", "MODEL_OUTPUT_0_ZERO_POINT (-128)", "MODEL_LAYERS 2",
+    ):  # fmt: skip
+        assert f"#define {line}" in text
+
+
+def test_layer_hook_is_used_before_each_layer_and_after_the_last(tmp_path: Path) -> None:
+    net = Network(np.random.default_rng(1))
+    net.dense(net.dense(net.input((1, 9)), 4), 2)
+    compiler.generate(net.finish(), tmp_path)
+    (tmp_path / "hook.h").write_text("void hook(int i);\n")
+    (tmp_path / "main.c").write_text(
+        '#include <stdio.h>\n#include "model.h"\n#include "hook.h"\n'
+        'void hook(int i) { printf("%d ", i); }\nint main(void) { return model_invoke(); }\n'
+    )
+    files = [str(p) for p in tmp_path.glob("*.c")]
+    hooks = ["-DMODEL_LAYER_HOOK(i)=hook(i)", '-DMODEL_LAYER_HOOK_HEADER="hook.h"']
+    subprocess.run(["gcc", *hooks, *files, "-o", str(tmp_path / "run")], check=True)
+    done = subprocess.run([str(tmp_path / "run")], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "1", "2"]
+
+
+def test_a_refusal_names_every_operator(tmp_path: Path) -> None:
+    net = Network(np.random.default_rng(1))
+    x = net.input((1, 4, 4, 2))
+    x = net.op("l2_normalization", [x], net.activation((1, 4, 4, 2), 1 / 128, 0), "L2NormOptions")
+    net.op("elu", [x], net.activation((1, 4, 4, 2), 1 / 128, 0))
+    with pytest.raises(RefusedError, match=r"(?s)operator 0 \(l2_normal.*operator 1 \(elu\)"):
+        compiler.generate(net.finish(), tmp_path)
+
+
+def test_refusals_of_dtypes() -> None:
+    net = Network(np.random.default_rng(1), "int16", 4)
+    net.conv(net.input((1, 4, 4, 2)), 3)
+    (refusal,) = compiler.refusals(tflite.read(net.finish()).graph)
+    assert "weights" in refusal.reason and "8 bits" in refusal.remedy
