@@ -37,11 +37,16 @@ def fit(folder: Path | str) -> Coefficients:
 
 
 def fit_observations(rows: Sequence[Observation]) -> Coefficients:
-    """The same from observations, wherever they are from: published, or measured on a device."""
+    """The same from observations, wherever they are from: published, or measured on a device.
+
+    Runtimes that share a tree with none of the observations get no coefficients.
+    """
     sets: list[CoefficientSet] = []
     judged: list[tuple[Observation, float]] = []
     for tree in TREES:
         own = of_tree(rows, tree)
+        if not own:
+            continue
         hierarchy = hierarchy_of(tree, (row.cell for row in own))
         effects = effects_of(tree, hierarchy, own)
         predicted = left_out(own, tree)

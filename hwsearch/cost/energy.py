@@ -11,7 +11,7 @@ import math
 from hwsearch.board import Board
 from hwsearch.cost.cost import Band, Floats
 
-POWER_SPREAD = 0.08
+POWER_SPREAD = 0.12
 """90 % edge of power's relative spread over the networks of one board and submission: measured
 over predicted from the other networks there (``make bench-cost`` prints it)."""
 

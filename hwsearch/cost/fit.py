@@ -110,12 +110,13 @@ class Hierarchy:
         kept = x.sum(axis=1) > 0
         x, cycles, sigma = x[kept], cycles[kept], sigma[kept]
         cells = [cell for cell, keep in zip(cells, kept, strict=True) if keep]
-        designs = np.stack([self._design[cell] for cell in cells])
-        priors = np.stack([self._log_prior[cell] for cell in cells])
+        rows_of = {cell: [i for i, c in enumerate(cells) if c == cell] for cell in set(cells)}
         target, precision = np.log(cycles), self._widths**-2
 
         def evaluate(p: Floats) -> tuple[Floats, Floats, float]:
-            parts = x * np.exp(priors + designs @ p)
+            parts = np.empty_like(x)
+            for cell, rows in rows_of.items():
+                parts[rows] = x[rows] * self.coefficients(cell, p)
             total = parts.sum(axis=1)
             residual = (np.log(total) - target) / sigma
             size = np.abs(residual)
@@ -126,7 +127,10 @@ class Hierarchy:
         shares, residual, loss = evaluate(effects)
         for _ in range(ITERATIONS):
             weight = np.minimum(1, HUBER / np.maximum(np.abs(residual), 1e-12))
-            jacobian = np.einsum("nf,nfp->np", shares, designs) / sigma[:, None]
+            jacobian = np.empty((len(x), len(effects)))
+            for cell, rows in rows_of.items():
+                jacobian[rows] = shares[rows] @ self._design[cell]
+            jacobian /= sigma[:, None]
             hessian = (jacobian * weight[:, None]).T @ jacobian + np.diag(precision)
             gradient = jacobian.T @ (weight * residual) + precision * effects
             while damping < 1e8:

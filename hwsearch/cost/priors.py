@@ -93,7 +93,7 @@ XCUBE = Tree(
         "depthwise.mac": 5.0, "depthwise.px": 50.0, "depthwise.out": 30.0, "depthwise.odd": 1.0,
         "depthwise.half": 0.3,
         "dense.mac": 3.0, "dense.out": 30.0, "dense.odd": 0.3, "dense.half": 0.15,
-        "pool.mac": 4.0, "elementwise.out": 20.0, "copy.out": 3.0, "softmax.out": 400.0,
+        "pool.mac": 10.0, "elementwise.out": 25.0, "copy.out": 5.0, "softmax.out": 400.0,
         "cast.out": 15.0, "activation.out": 20.0,
     },
     (

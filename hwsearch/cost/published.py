@@ -87,10 +87,7 @@ def observations(folder: Path) -> list[Observation]:
         DataError: a file is missing, or lacks a column.
     """
     try:
-        graphs = {
-            name: from_architecture(entry, name)
-            for name, entry in json.loads((folder / "architectures.json").read_text()).items()
-        }
+        graphs = graphs_of(folder)
         networks = [
             *_networks(folder / "measured.csv", graphs),
             *_emulated(folder / "tflm_on_m4.csv", graphs),
@@ -108,6 +105,12 @@ def observations(folder: Path) -> list[Observation]:
         replace(row, sigma=row.sigma * math.sqrt(witnesses[row.family, row.cell]))
         for row in networks
     ] + layers
+
+
+def graphs_of(folder: Path) -> dict[str, Graph]:
+    """The networks of ``architectures.json`` by name."""
+    entries = json.loads((folder / "architectures.json").read_text())
+    return {name: from_architecture(entry, name) for name, entry in entries.items()}
 
 
 def table_of(graph: Graph) -> NDArray[np.float64]:
