@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean bench-cost
+.PHONY: demo test check install clean bench-cost bench-device fuzz-wire
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,16 @@ check: install
 
 bench-cost: install
 	$(BIN)/python benchmarks/cost.py
+
+bench-device: install
+	$(BIN)/python -m benchmarks.device
+
+# Needs clang. SECONDS of libFuzzer on wire.c, then RUNS mutations of its corpus through wire.py.
+FUZZ_SECONDS ?= 1800
+FUZZ_RUNS ?= 1000000
+fuzz-wire: install
+	$(BIN)/python -m tests.firmware.fuzz c $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.firmware.fuzz python $(FUZZ_RUNS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

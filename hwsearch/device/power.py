@@ -1,8 +1,8 @@
 """Energy of an inference from a power analyser's trace, cut by the trigger pin or by a threshold.
 
 A trace is a CSV export with a column of time and one of current. A column of a digital channel to
-which the firmware's trigger pin was wired cuts it exactly; else the current itself does, where a run
-draws clearly more than the wait before and after it.
+which the firmware's trigger pin was wired cuts it exactly; else the current itself does, where a
+run draws clearly more than the wait before and after it.
 """
 
 from __future__ import annotations

@@ -60,9 +60,9 @@ def fuzz_c(seconds: int) -> None:
              *map(str, sources), "-o", str(program)],
             check=True,
         )  # fmt: skip
-        limits = ["-max_len=400", f"-max_total_time={seconds}", "-print_final_stats=1"]
+        limits = ["-max_len=128", f"-max_total_time={seconds}", "-print_final_stats=1"]
         subprocess.run([program, *limits, new, CORPUS], check=True, cwd=folder)
-        subprocess.run([program, "-merge=1", "-max_len=400", CORPUS, new], check=True, cwd=folder)
+        subprocess.run([program, "-merge=1", "-max_len=128", CORPUS, new], check=True, cwd=folder)
     print(f"corpus: {len(list(CORPUS.iterdir()))} files")
 
 
