@@ -1,4 +1,4 @@
-"""Comparing candidates: the non-dominated set, its hypervolume, and the one to deploy."""
+"""Comparing candidates: the non-dominated set, hypervolume, and the one to deploy."""
 
 from __future__ import annotations
 
@@ -37,47 +37,48 @@ def pareto(values: ArrayLike, directions: Sequence[Mode]) -> NDArray[np.bool_]:
     # Sorted lexicographically, a point can only be dominated by one before it; so the front is
     # built in one pass, each point compared with the front so far in one vector operation.
     order = np.lexsort(points.T[::-1]) if points.shape[1] else np.arange(len(points))
-    front = np.empty((0, points.shape[1]))
+    front, size = np.empty_like(points), 0
     for i in order[known[order]]:
-        worse = (front <= points[i]).all(axis=1) & (front < points[i]).any(axis=1)
-        if worse.any():
+        rivals = front[:size]
+        if ((rivals <= points[i]).all(axis=1) & (rivals < points[i]).any(axis=1)).any():
             mask[i] = False
         else:
-            front = np.vstack([front, points[i]])
+            front[size] = points[i]
+            size += 1
     return mask
 
 
-def hypervolume(values: ArrayLike, reference: ArrayLike, directions: Sequence[Mode]) -> float:
-    """Volume that a set of points dominates, up to a reference point; larger is better.
+def hypervolumes(
+    values: ArrayLike, reference: ArrayLike, directions: Sequence[Mode], samples: int = 20_000
+) -> Floats:
+    """The share of a box that the first i points dominate, for every i; it never falls.
 
-    Sliced along the last column, recursively (While et al., "A faster algorithm for calculating
-    hypervolume", IEEE Trans. Evol. Comput. 10(1), 2006); exact.
+    The box lies between the reference point and the best value of each column. Its volume is
+    estimated by the same seeded uniform samples for all i (Bader and Zitzler, "HypE", Evol.
+    Comput. 19(1), 2011): the error is about ``1 / sqrt(samples)`` of the box, the time linear
+    in n, where exact ones grow with ``n ** (k / 2)``.
 
     Args:
-        values: float [n, k].
+        values: float [n, k], in the order in which they were found.
         reference: float [k], the worst point that counts.
         directions: per column ``"max"`` or ``"min"``.
+        samples: points that are drawn.
+
+    Returns:
+        float64 [n], 0 to 1.
     """
     points = _minimised(values, directions)
-    corner = _minimised(np.reshape(np.asarray(reference, np.float64), (1, -1)), directions)[0]
-    points = points[(points < corner).all(axis=1)]
-    return _volume(points[pareto(points, ["min"] * points.shape[1])], corner)
-
-
-def _volume(points: Floats, corner: Floats) -> float:
     if len(points) == 0:
-        return 0.0
-    if points.shape[1] == 1:
-        return float(corner[0] - points.min())
-    points = points[np.argsort(points[:, -1], kind="stable")]
-    edges = np.append(points[:, -1], corner[-1])
-    total = 0.0
-    for i, depth in enumerate(np.diff(edges)):
-        if depth > 0:
-            slab = points[: i + 1, :-1]
-            slab = slab[pareto(slab, ["min"] * slab.shape[1])]
-            total += float(depth) * _volume(slab, corner[:-1])
-    return total
+        return np.zeros(0)
+    corner = _minimised(np.reshape(np.asarray(reference, np.float64), (1, -1)), directions)[0]
+    ideal = np.minimum(np.nanmin(points, axis=0), corner)
+    drawn = np.random.default_rng(0).uniform(ideal, corner, (samples, len(corner)))
+    covered = np.zeros(samples, bool)
+    shares = np.zeros(len(points))
+    for i, point in enumerate(points):
+        covered |= (point <= drawn).all(axis=1) & (point < corner).all()
+        shares[i] = covered.mean()
+    return shares
 
 
 def _minimised(values: ArrayLike, directions: Sequence[Mode]) -> Floats:

@@ -17,10 +17,10 @@ import numpy as np
 
 from hwsearch.budget import shown
 from hwsearch.candidate import Trained
-from hwsearch.cost.cost import Cost
+from hwsearch.cost.cost import Cost, Floats
 from hwsearch.cost.memory import Plan
 from hwsearch.errors import InputError
-from hwsearch.pareto import hypervolume
+from hwsearch.pareto import Mode, hypervolumes
 
 if TYPE_CHECKING:
     from hwsearch.report import Report
@@ -239,10 +239,10 @@ def _pareto(ax: Any, report: Report, name: str) -> None:
         [t.score.value for t in trials],
         s=16, color=GREY, alpha=0.6, lw=0, label="trial (search half)", zorder=2,
     )  # fmt: skip
-    front = sorted(report.shown, key=lambda c: c.known(name) or 0.0)
+    front = sorted(report.shown, key=lambda c: _or_zero(c.known(name)))
     finalists = [c for c in front if c.known(name) is not None]
     if finalists:
-        x = [(c.known(name) or 0.0) / factor for c in finalists]
+        x = [(_or_zero(c.known(name))) / factor for c in finalists]
         y = [c.score.value for c in finalists]
         error = [
             [max(c.score.value - c.score.low, 0.0) for c in finalists],
@@ -255,8 +255,8 @@ def _pareto(ax: Any, report: Report, name: str) -> None:
     chosen = report.chosen
     if chosen is not None and chosen.known(name) is not None:
         ax.plot(
-            [(chosen.known(name) or 0.0) / factor], [chosen.score.value], "*", ms=16, color=ORANGE,
-            mec=INK, mew=0.8, label=f"chosen: trial {chosen.number}", zorder=4,
+            [_or_zero(chosen.known(name)) / factor], [chosen.score.value], "*", ms=16,
+            color=ORANGE, mec=INK, mew=0.8, label=f"chosen: trial {chosen.number}", zorder=4,
         )  # fmt: skip
     ax.axhline(report.original.value, color=GREEN, lw=1.4, ls=":", label="original, float")
     limit = report.budget.limits.get(name)
@@ -291,40 +291,31 @@ def _limits(ax: Any, used: Sequence[float], limit: float | None, factor: float) 
         )  # fmt: skip
 
 
-def hypervolumes(report: Report) -> np.ndarray[Any, np.dtype[np.float64]]:
+def progress(report: Report) -> Floats:
     """float64 [trials]: the hypervolume after each scored trial, as a share of the final one.
 
     Over the metric and the budgeted costs; the reference point is the worst metric seen and the
-    limits (the largest cost seen where there is none).
+    limits (the largest cost seen where there is none). See :func:`hwsearch.pareto.hypervolumes`.
     """
     names = _costs(report)
-    values = np.array(
-        [
-            [t.score.value, *(getattr(t.candidate.cost, n) or 0.0 for n in names)]
-            for t in report.history
-        ],
-        np.float64,
-    ).reshape(-1, 1 + len(names))
-    if len(values) == 0:
-        return np.zeros(0)
-    worst = values[:, 0].min() if report.mode == "max" else values[:, 0].max()
-    corner = [
-        worst,
-        *(report.budget.limits.get(n, values[:, 1 + i].max()) for i, n in enumerate(names)),
+    rows = [
+        [t.score.value, *(_or_zero(getattr(t.candidate.cost, n)) for n in names)]
+        for t in report.history
     ]
-    scale = np.where(np.array(corner) == 0, 1.0, np.abs(corner))
-    directions: list[Any] = [report.mode, *(["min"] * len(names))]
-    out = np.array(
-        [
-            hypervolume(values[: i + 1] / scale, corner / scale, directions)
-            for i in range(len(values))
-        ]
-    )
-    return out / out[-1] if out[-1] > 0 else out
+    if not rows:
+        return np.zeros(0)
+    values = np.array(rows, np.float64)
+    worst = np.nanmin(values[:, 0]) if report.mode == "max" else np.nanmax(values[:, 0])
+    limits = report.budget.limits
+    corner = [worst, *(limits.get(n, values[:, 1 + i].max()) for i, n in enumerate(names))]
+    directions: list[Mode] = [report.mode]
+    directions += ["min"] * len(names)
+    shares = hypervolumes(values, corner, directions)
+    return shares / shares[-1] if shares[-1] > 0 else shares
 
 
 def _hypervolume(ax: Any, report: Report) -> None:
-    share = hypervolumes(report)
+    share = progress(report)
     ax.step(np.arange(1, len(share) + 1), share, where="post", color=BLUE, lw=1.8)
     ax.set_ylim(0, 1.05)
     ax.set_xlim(left=0)
@@ -359,6 +350,10 @@ def _short(value: float) -> str:
 def _buffer_label(name: str, size: float) -> str:
     short = name.split("/")[-1].split(";")[0][:18]
     return f"{short} {shown('ram', size)}".strip()
+
+
+def _or_zero(value: float | None) -> float:
+    return 0.0 if value is None else float(value)
 
 
 def _alive(plan: Plan, row: int, steps: int) -> Any:

@@ -98,10 +98,9 @@ class Report:
         sign = -1 if self.mode == "max" else 1
         limits = list(self.budget.limits) or ["flash_bytes"]
         values = [[c.score.value, *(_or(c.known(name), 0.0) for name in limits)] for c in choices]
-        mask = pareto(
-            np.array(values, np.float64).reshape(-1, 1 + len(limits)),
-            [self.mode, *(["min"] * len(limits))],  # type: ignore[list-item]
-        )
+        directions: list[Mode] = [self.mode]
+        directions += ["min"] * len(limits)
+        mask = pareto(np.array(values, np.float64).reshape(-1, len(directions)), directions)
         kept = [c for c, on_front in zip(choices, mask, strict=True) if on_front]
         return tuple(sorted(kept, key=lambda c: (sign * c.score.value, c.number)))
 

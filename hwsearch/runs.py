@@ -186,10 +186,17 @@ def view(study: str, metric: str, mode: Mode) -> tuple[str, str]:
 
 def link(uri: str, experiment_id: str, study: str) -> str:
     """Where :func:`view` opens: an address, for a database after the command that serves it."""
-    base = uri.rstrip("/") if uri.startswith("http") else LOCAL
+    base = masked(uri).rstrip("/") if uri.startswith("http") else LOCAL
     page = f"{base}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     page += f"&viewStateShareKey={_view_key(study)}"
-    return page if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}, then {page}"
+    if uri.startswith("http"):
+        return page
+    return f"mlflow ui --backend-store-uri {masked(uri)}, then {page}"
+
+
+def masked(uri: str) -> str:
+    """The address without its password."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 def _view_key(study: str) -> str:

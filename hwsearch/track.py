@@ -14,6 +14,7 @@ import queue
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,13 +41,37 @@ RETRY_S = 30.0
 
 HTTP = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
 """MLflow's own settings while one of our calls runs; its defaults wait for minutes."""
 
+NOISE = (".*type hint is inferred as AnyType", "The ``noload`` loader strategy is deprecated")
+"""Warnings of MLflow 3.17 about its own code, as it is imported or used."""
+
 STUDY, TRIAL = "hwsearch.study", "hwsearch.trial"
 PARENT = "mlflow.parentRunId"
+
+
+def preload() -> threading.Thread:
+    """Imports MLflow and its database store in a thread, seconds that other work can hide.
+
+    Join it before SQLAlchemy is used elsewhere: tables that are half declared when another
+    thread configures its mappers break both.
+    """
+
+    def load() -> None:
+        try:
+            from mlflow.store.tracking import sqlalchemy_store
+            from sqlalchemy.orm import configure_mappers
+
+            assert sqlalchemy_store
+            configure_mappers()
+        except Exception as error:  # the tracker meets it again, and says so
+            log.debug("MLflow does not load: %s", error)
+
+    thread = threading.Thread(target=load, name="hwsearch-mlflow-import", daemon=True)
+    thread.start()
+    return thread
 
 
 class Tracker:
@@ -132,6 +157,7 @@ class Tracker:
             report: of the search.
             rejected: rows of the table of rejected configurations.
         """
+        self._flush()  # so that the queue has room
         self._failed_at = None
         self._submit(lambda: self._finish(report, rejected))
         self._flush()
@@ -186,15 +212,18 @@ class Tracker:
     def _fail(self, error: Exception) -> None:
         first = not self.trouble
         lines = str(error).strip().splitlines() or [""]
-        self.trouble = f"{type(error).__name__}: {lines[0][:200]}"
+        text = lines[0][:200].replace(self.uri, runs.masked(self.uri))
+        self.trouble = f"{type(error).__name__}: {text}"
         self._failed_at = time.monotonic()
         if first:
-            log.warning("MLflow: %s. The search goes on untracked.", self.trouble)
+            log.warning("MLflow: %s. The search goes on without it.", self.trouble)
 
     def _open(self) -> None:
         """Client, experiment, parent run and the trials that it has; once."""
         if self._parent_id:
             return
+        for message in NOISE:
+            warnings.filterwarnings("ignore", message)
         from mlflow import MlflowClient  # sets the level of its own logger
 
         with _quiet():

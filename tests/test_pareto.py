@@ -1,4 +1,4 @@
-"""pareto, hypervolume and choose against slow, obvious definitions."""
+"""pareto, hypervolumes and choose against slow, obvious definitions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Candidate, Trained
-from hwsearch.pareto import choose, hypervolume, inside, pareto, use
+from hwsearch.pareto import choose, hypervolumes, inside, pareto, use
 
 directions = st.lists(st.sampled_from(["max", "min"]), min_size=1, max_size=4)
 
@@ -53,19 +53,29 @@ def test_a_shape_that_does_not_match_says_what_is_expected(values: list) -> None
 
 
 @given(points())
-@settings(deadline=None)
-def test_hypervolume_counts_the_unit_cells_that_are_dominated(
+@settings(deadline=None, max_examples=40)
+def test_hypervolumes_are_the_share_of_cells_that_are_dominated(
     drawn: tuple[np.ndarray, list[str]],
 ) -> None:
     values, ways = drawn
     signs = np.array([1.0 if w == "min" else -1.0 for w in ways])
     corner = np.full(len(ways), 5.0)
+    shares = hypervolumes(values, corner * signs, ways, samples=4000)
+    assert len(shares) == len(values) and (np.diff(shares) >= 0).all()
+    if len(values) == 0:
+        return
     # Integer points: a cell [c, c + 1) counts when some point is <= c in every column.
-    cells = np.stack(np.meshgrid(*[np.arange(-4, 5)] * len(ways)), axis=-1).reshape(-1, len(ways))
+    best = (values * signs).min(axis=0)
+    cells = np.stack(np.meshgrid(*[np.arange(b, 5) for b in best]), axis=-1).reshape(-1, len(ways))
     covered = np.zeros(len(cells), bool)
-    for point in values * signs:
+    for i, point in enumerate(values * signs):
         covered |= (point <= cells).all(axis=1)
-    assert hypervolume(values, corner * signs, ways) == pytest.approx(covered.sum())
+        # Five standard errors of a share of 4,000 samples.
+        assert shares[i] == pytest.approx(covered.mean(), abs=5 * 0.5 / 4000**0.5)
+
+
+def test_a_point_beyond_the_reference_covers_nothing() -> None:
+    assert hypervolumes([[6.0, 0.0], [1.0, 1.0]], [5.0, 5.0], ["min", "min"])[0] == 0
 
 
 def trial(number: int, value: float, flash: int, ram: int, width: float = 0.01) -> Trained:

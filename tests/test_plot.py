@@ -52,7 +52,7 @@ def test_a_far_limit_does_not_squeeze_the_points(tmp_path: Path) -> None:
 
 
 def test_the_hypervolume_never_falls_and_ends_at_one(report: Report) -> None:
-    share = plot.hypervolumes(report)
+    share = plot.progress(report)
     assert len(share) == len(report.history) and share[-1] == 1
     assert (np.diff(share) >= -1e-12).all() and share[0] < 1
 
