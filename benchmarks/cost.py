@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from hwsearch.estimate import costs
+from hwsearch.estimation import costs
 from numpy.typing import NDArray
 
 from hwsearch import calibrate
