@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from hwsearch.estimation import costs
 from numpy.typing import NDArray
 
 from hwsearch import calibrate
@@ -28,6 +27,7 @@ from hwsearch.cost.columns import Columns
 from hwsearch.cost.kernels import CLASSES, QUANTITIES
 from hwsearch.cost.priors import CMSIS, REFERENCE, TREES
 from hwsearch.cost.published import Observation, graphs_of, observations
+from hwsearch.estimation import costs
 from hwsearch.graph import Graph
 
 FOLDER = Path(__file__).parents[1] / ".." / "shared" / "data" / "published"
