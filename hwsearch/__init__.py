@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hwsearch.board import Board, boards
     from hwsearch.budget import Budget
     from hwsearch.errors import HwsearchError
-    from hwsearch.optimize import optimize
+    from hwsearch.optimization import optimize
     from hwsearch.report import Report
     from hwsearch.space import Space
 
@@ -28,7 +28,7 @@ _HOME = {
     "HwsearchError": "errors",
     "Report": "report",
     "Space": "space",
-    "optimize": "optimize",
+    "optimize": "optimization",
 }
 
 

@@ -73,6 +73,13 @@ class Problem:
             state.update(np.ascontiguousarray(weights).tobytes())
         return state.hexdigest()[:16]
 
+    def custom_objects(self) -> dict[str, type]:
+        """The classes of layers that are not Keras' own, by name: processes that load the model
+        need them."""
+        classes = {type(layer) for _, layer in keras_channels.layers(self.model)}
+        own = (c for c in classes if not c.__module__.startswith("keras."))
+        return {c.__name__: c for c in own}
+
     def save(self, directory: Path) -> None:
         """Writes what trial processes read: ``model.keras`` and ``data/``."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -118,9 +125,7 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
     notes += [f"frozen, not pruned: {', '.join(frozen)}"] if frozen else []
 
     space = given.space or Space()
-    found, op_indexes = layout(
-        tuple((g.name, g.width) for g in groups.groups), calibration.model.graph
-    )
+    found, op_indexes = layout(binding, calibration.model.graph)
     schemes: dict[int, Scheme] = {}
     graphs: dict[int, Graph] = {}
     int8_bytes = 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
@@ -15,7 +16,12 @@ def silence() -> Iterator[None]:
     """Sends file descriptors 1 and 2 to nowhere and ignores warnings, then restores both."""
     sys.stdout.flush()
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+    with (
+        tempfile.TemporaryFile() as sink,
+        redirect_stdout(io.StringIO()),  # in a notebook these are not the descriptors
+        redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         kept = [(fd, os.dup(fd)) for fd in (1, 2)]
         try:

@@ -130,11 +130,11 @@ class Layout:
     """What of one model can vary: its channel groups and its operators with weights.
 
     Attributes:
-        groups: name and full width of each channel group.
+        groups: name, full width and least width of each channel group.
         ops: name, kind and weight elements of each operator whose bits can vary, in order.
     """
 
-    groups: tuple[tuple[str, int], ...]
+    groups: tuple[tuple[str, int, int], ...]
     ops: tuple[tuple[str, str, int], ...]
 
 
@@ -233,7 +233,8 @@ class Ranks:
             )
         space, names = self.space, []
         names += [
-            Parameter(f"prune/{g}", len(space.pruning_ratio), True) for g, _ in self.layout.groups
+            Parameter(f"prune/{g}", len(space.pruning_ratio), True)
+            for g, _, _ in self.layout.groups
         ]
         names += [Parameter("multiple_of", len(space.multiple_of), True)]
         names += [Parameter("saliency", len(space.saliency), False)]
@@ -264,13 +265,14 @@ class Ranks:
     def decode(self, ranks: Ints) -> Decoded:
         """What n rows of ranks mean."""
         groups, space = len(self.layout.groups), self.space
-        full = np.array([w for _, w in self.layout.groups], np.int64).reshape(1, groups)
+        full = np.array([w for _, w, _ in self.layout.groups], np.int64).reshape(1, groups)
+        least = np.array([w for _, _, w in self.layout.groups], np.int64).reshape(1, groups)
         ratio = np.array(space.pruning_ratio)[ranks[:, :groups]]
         multiple, saliency, backend, activation = ranks[:, groups : groups + 4].T
         step = np.array(space.multiple_of, np.int64)[multiple][:, None]
         kept = full * (1 - ratio)
         rounded = np.maximum(np.rint(kept / step).astype(np.int64), 1) * step
-        widths = np.where(ratio == 0, full, np.minimum(rounded, full))
+        widths = np.where(ratio == 0, full, np.clip(rounded, least, full))
         activation_bits = np.empty(len(ranks), np.int64)
         weight_bits = np.full((len(ranks), len(self.layout.ops)), 8, np.int64)
         for rank, runtime in enumerate(self.backends):

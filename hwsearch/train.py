@@ -62,7 +62,10 @@ def fine_tune(
         rows = np.sort(rng.permutation(len(data))[:count])
         drawn = data.take(rows)
         history = model.fit(
-            _one(drawn.inputs), _one(drawn.targets), batch_size=min(batch_size, count), verbose=0
+            _packed(model, "input", drawn.inputs),
+            _packed(model, "output", drawn.targets),
+            batch_size=min(batch_size, count),
+            verbose=0,
         )
         value = float(history.history["loss"][-1])
         if not math.isfinite(value):
@@ -76,14 +79,15 @@ def fine_tune(
 
 def predict(model: Any, inputs: Sequence[Array]) -> tuple[NDArray[np.float32], ...]:
     """The Keras model's own outputs, one array an output."""
-    made = model.predict(_one(tuple(inputs)), batch_size=256, verbose=0)
-    if isinstance(made, dict):
-        made = [made[name] for name in model.output_names]
-    return tuple(
-        np.asarray(y, np.float32) for y in (made if isinstance(made, list | tuple) else [made])
-    )
+    import keras
+
+    made = model.predict(_packed(model, "input", tuple(inputs)), batch_size=256, verbose=0)
+    return tuple(np.asarray(y, np.float32) for y in keras.tree.flatten(made))
 
 
-def _one(arrays: tuple[Array, ...]) -> Any:
-    """Keras takes a single array bare."""
-    return arrays[0] if len(arrays) == 1 else list(arrays)
+def _packed(model: Any, side: str, arrays: tuple[Array, ...]) -> Any:
+    """Arrays in the structure of the model's inputs or outputs: one, a list or a dictionary."""
+    import keras
+
+    core = getattr(model, "_functional", None) or model
+    return keras.tree.pack_sequence_as(getattr(core, side), list(arrays))

@@ -30,7 +30,7 @@ class Task:
         pricing, budget, space: costs, limits, what may vary.
         op_indexes: per operator of the layout its index in the float network.
         mode: of the metric.
-        loss, metric: by cloudpickle.
+        loss, metric, custom_objects: by cloudpickle, see :class:`Job`.
         trials: asks to evaluate in all, those of earlier sessions included.
         timeout_s, trial_timeout_s: of the search and of each training; None is none.
         workers: trainings at once.
@@ -47,6 +47,7 @@ class Task:
     mode: Mode
     loss: bytes
     metric: bytes
+    custom_objects: bytes
     trials: int
     timeout_s: float | None
     trial_timeout_s: float | None
@@ -66,12 +67,13 @@ class Task:
         return Job(
             directory=self.directory,
             structure=leaves[0].structure,
-            widths={name: kept for (name, width), kept in widths if kept < width},
+            widths={name: kept for (name, width, _), kept in widths if kept < width},
             saliency=leaves[0].saliency,
             precisions=tuple(dict.fromkeys(self.precision(leaf) for leaf in leaves)),
             space=self.space,
             loss=self.loss,
             metric=self.metric,
+            custom_objects=self.custom_objects,
             seed=self.seed,
             threads=self.threads,
         )

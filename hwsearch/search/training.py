@@ -58,6 +58,7 @@ class Job:
         precisions: the artefacts to make.
         space: how to train.
         loss, metric: by cloudpickle, as users bring functions of their own.
+        custom_objects: by cloudpickle, the model's classes that are not Keras' own, by name.
         seed: of the training.
         threads: that TensorFlow may use.
     """
@@ -70,6 +71,7 @@ class Job:
     space: Space
     loss: bytes
     metric: bytes
+    custom_objects: bytes
     seed: int
     threads: int
 
@@ -200,11 +202,13 @@ def child(job: Job, connection: Any) -> None:
     from hwsearch.errors import HwsearchError
 
     try:
+        import keras
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(job.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        result = run(job)
+        with keras.saving.custom_object_scope(cloudpickle.loads(job.custom_objects)):
+            result = run(job)
     except HwsearchError as error:
         connection.send((None, str(error)))
     except OSError as error:  # a full disk among them

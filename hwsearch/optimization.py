@@ -1,0 +1,338 @@
+"""optimize(): the one file that knows every step of a search; it calls, it computes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import cloudpickle
+import numpy as np
+
+from hwsearch.board import GENERIC, Board
+from hwsearch.board import board as board_of
+from hwsearch.budget import Budget
+from hwsearch.candidate import Candidate, NearestMiss, Trained, Verified
+from hwsearch.errors import BudgetError, InputError
+from hwsearch.metric import Mode
+from hwsearch.pareto import choose, pareto
+from hwsearch.problem import Given, Problem, problem
+from hwsearch.progress import Progress
+from hwsearch.report import Report, heaviest
+from hwsearch.search import children
+from hwsearch.search.bootstrap import Bootstrap, bootstrap
+from hwsearch.search.loop import Search
+from hwsearch.search.sampler import tpe
+from hwsearch.search.study import open_study, owned
+from hwsearch.search.task import Task, objectives
+from hwsearch.space import Space
+from hwsearch.track import Tracker, preload
+from hwsearch.verification import verify
+
+Direction = Literal["minimize", "maximize"]
+
+FINALISTS = 6
+"""Models of the front that are verified, the chosen one among them."""
+
+
+def optimize(
+    model: Any,
+    budget: Budget | str,
+    data: Any = None,
+    validation_data: Any = None,
+    test_data: Any = None,
+    *,
+    board: str | Board | None = None,
+    loss: Any = None,
+    metric: Any = None,
+    mode: Mode | None = None,
+    trials: int = 40,
+    timeout: float | None = None,
+    trial_timeout: float | None = 1800,
+    workers: int = 1,
+    study: str | None = None,
+    backends: Sequence[str] | None = None,
+    space: Space | str | Path | None = None,
+    seed: int = 0,
+    directory: str | Path = "mlruns",
+    tracking_uri: str | None = None,
+) -> Report:
+    """Searches pruning ratios, bit widths and the runtime for models that keep the budget.
+
+    Args:
+        model: a trained Keras 3 model (functional or Sequential), or the path of a ``.keras`` or
+            ``.h5`` file.
+        budget: the limits; or a board's name alone: that board's own flash and RAM.
+        data: ``(x, y)`` to fine-tune and calibrate on: arrays, tuples or dicts of arrays, or a
+            finite ``tf.data.Dataset``. Without it the model is scored by agreement with the
+            original on generated inputs, and not fine-tuned.
+        validation_data: to search on; half of it is kept aside for the report unless
+            ``test_data`` is given. Default: a fifth of ``data``.
+        test_data: to report on.
+        board: a name of the catalogue or a :class:`Board`. Default: a generic Cortex-M4, sizes
+            and cycles only.
+        loss, metric, mode: default to what the model was compiled with.
+        trials: configurations to evaluate; what is over budget costs none.
+        timeout: seconds after which the search ends with what it has.
+        trial_timeout: seconds after which one training is given up; it counts as failed.
+        workers: trainings at once.
+        study: a name; the same call with the same name goes on where it stopped. Default: a
+            name of the model's and the arguments' digest.
+        backends: runtimes to choose from. Default: all whose artefacts can be proven here.
+        space: what may vary; a :class:`Space` or the path of its TOML file.
+        seed: of every draw.
+        directory: where studies, artefacts and MLflow's database lie.
+        tracking_uri: of an MLflow server; default a database in ``directory``.
+
+    Returns:
+        A :class:`Report`: the Pareto front, the chosen model, or the nearest miss.
+
+    Raises:
+        InputError: one of its kinds says which argument cannot be meant and what to give.
+        StudyError: the study cannot be read, or is of another search.
+        RefusedError: no backend runs the model.
+    """
+    started = time.monotonic()
+    on, limits = _target(budget, board)
+    for name, value, least in (("trials", trials, 1), ("workers", workers, 1)):
+        if not isinstance(value, int) or value < least:
+            raise InputError(f"{name}={value!r} is not a whole number from {least}.")
+    children.start()
+    loading = preload()
+    what = space if isinstance(space, Space) or space is None else Space.load(space)
+    runtimes = None if backends is None else tuple(backends)
+    given = Given(data, validation_data, test_data, loss, metric, mode, runtimes, what, seed)
+    found = problem(model, on, given)
+    spec = _spec(found, limits, on, seed)
+    name = study or f"{found.model.name}-{_digest(spec)}"
+    home = Path(directory) / "studies" / name
+    tracker = Tracker(tracking_uri, "hwsearch", name, Path(directory))
+    loading.join()
+    with owned(home):
+        task = _task(found, limits, home, name, trials, timeout, trial_timeout, workers, seed)
+        first: Direction = "maximize" if found.metric.mode == "max" else "minimize"
+        directions = [first] + ["minimize"] * len(objectives(limits))
+        opened = open_study(home, name, directions, spec)
+        opened.sampler = tpe(seed, len(opened.get_trials(deepcopy=False)))
+        found.save(home)
+        ranks = found.pricing.ranks
+        tracker.start(_params(spec, trials), {"hwsearch.board": on.name}, ranks.layout)
+        with Progress(trials, timeout) as progress:
+            for note in found.notes:
+                progress.say(f"hwsearch: {note}")
+            screened = bootstrap(found.pricing, limits, seed)
+            search = Search(task, opened, tracker.trial, lambda s: _show(progress, s, found))
+            search.resume()
+            logged = tracker.logged()
+            for trained in search.history:
+                if trained.candidate.number not in logged:
+                    tracker.trial(trained, limits.excess(trained.candidate.cost))
+            if len(screened.feasible) or screened.excess <= 0:
+                if not opened.get_trials(deepcopy=False):
+                    for row in screened.feasible:
+                        opened.enqueue_trial(ranks.names(row))
+                search.run()
+            report = _report(found, task, search, screened, started)
+        report = replace(report, tracking=tracker.link())
+        tracker.finish(report, search.rejected)
+        report.save(home / "report.json")
+    return report
+
+
+def _target(budget: Budget | str, board: str | Board | None) -> tuple[Board, Budget]:
+    """The board, and the budget with the board's own limits."""
+    if isinstance(budget, str):
+        if board is not None:
+            raise BudgetError(
+                f"budget={budget!r} names a board and board={board!r} another. Give one of them."
+            )
+        board, budget = budget, Budget()
+    if not isinstance(budget, Budget):
+        raise BudgetError(
+            f"budget is a {type(budget).__name__}, expected a hwsearch.Budget or a board's name."
+        )
+    on = GENERIC if board is None else board if isinstance(board, Board) else board_of(board)
+    return on, budget.on(on)
+
+
+def _task(
+    found: Problem,
+    budget: Budget,
+    home: Path,
+    name: str,
+    trials: int,
+    timeout: float | None,
+    trial_timeout: float | None,
+    workers: int,
+    seed: int,
+) -> Task:
+    import os
+
+    return Task(
+        directory=home.absolute(),
+        name=name,
+        pricing=found.pricing,
+        budget=budget,
+        space=found.space,
+        op_indexes=found.op_indexes,
+        mode=found.metric.mode,
+        loss=cloudpickle.dumps(found.loss),
+        metric=cloudpickle.dumps(found.metric),
+        custom_objects=cloudpickle.dumps(found.custom_objects()),
+        trials=trials,
+        timeout_s=timeout,
+        trial_timeout_s=trial_timeout,
+        workers=workers,
+        threads=max(1, (os.cpu_count() or 1) // workers),
+        seed=seed,
+    )
+
+
+def _spec(found: Problem, budget: Budget, board: Board, seed: int) -> dict[str, Any]:
+    """What a study is of: a study of this name with another is refused."""
+    return {
+        "model": found.digest(),
+        "data": [found.train.digest, found.search.digest, found.report.digest],
+        "budget": asdict(budget),
+        "board": board.name,
+        "metric": [found.metric.name, found.metric.mode],
+        "backends": [b.name for b in found.pricing.ranks.backends],
+        "space": asdict(found.space),
+        "seed": seed,
+    }
+
+
+def _params(spec: dict[str, Any], trials: int) -> dict[str, object]:
+    metric, mode = spec["metric"]
+    limits = {f"budget.{k}": v for k, v in spec["budget"].items() if v is not None}
+    return {
+        "metric": metric,
+        "mode": mode,
+        "trials": trials,
+        "board": spec["board"],
+        "backends": " ".join(spec["backends"]),
+        "seed": spec["seed"],
+        **limits,
+    }
+
+
+def _digest(spec: dict[str, Any]) -> str:
+    import hashlib
+    import json
+
+    return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:8]
+
+
+def _show(progress: Progress, search: Search, found: Problem) -> None:
+    best = choose(search.history, found.metric.mode, search.task.budget)
+    flash = 0 if best is None else best.candidate.cost.flash_bytes or 0
+    text = (
+        ""
+        if best is None
+        else f"{found.metric.name} {best.score.value:.4g}, {flash / 1024:.0f} KiB"
+    )
+    counts = search.counts
+    progress.show(done=counts.evaluated, rejected=counts.rejected, best=text, failed=counts.failed)
+
+
+def _report(
+    found: Problem, task: Task, search: Search, screened: Bootstrap, started: float
+) -> Report:
+    """Verifies the finalists, chooses, and puts the report together."""
+    budget, mode = task.budget, found.metric.mode
+    disqualified: list[tuple[Verified, str]] = []
+    finalists: list[Verified] = []
+    winner: Verified | None = None
+    pool = list(search.history)
+    while winner is None and (best := choose(pool, mode, budget)) is not None:
+        known = {v.trained.candidate.number for v in finalists}
+        wanted = [
+            t for t in _finalists(pool, best, budget, mode) if t.candidate.number not in known
+        ]
+        held, thrown = verify(
+            wanted,
+            found.report,
+            found.outputs,
+            found.metric,
+            found.pricing,
+            budget,
+            task.workers + 1,
+        )
+        finalists += held
+        disqualified += thrown
+        out = {v.trained.candidate.number for v, _ in thrown}
+        winner = next((v for v in finalists if v.trained is best), None)
+        pool = [t for t in pool if t.candidate.number not in out]
+    structures = {t.candidate.configuration.structure for t in search.history}
+    return Report(
+        study=task.name,
+        board=found.pricing.board,
+        budget=budget,
+        metric=found.metric.name,
+        mode=mode,
+        original=found.original,
+        original_tflite_bytes=found.int8_bytes,
+        finalists=tuple(finalists),
+        winner=winner,
+        nearest_miss=None if winner is not None else _miss(found, screened, search),
+        asked=search.counts.asked,
+        rejected=search.counts.rejected,
+        screened=screened.screened,
+        trained=len(structures),
+        scored=len(search.history),
+        failed=search.counts.failed,
+        disqualified=tuple(disqualified),
+        seconds=time.monotonic() - started,
+        interrupted=search.interrupted,
+        notes=(*found.notes, *search.failures[:5]),
+        history=tuple(search.history),
+        directory=task.directory,
+        tracking="",
+    )
+
+
+def _finalists(pool: list[Trained], best: Trained, budget: Budget, mode: Mode) -> list[Trained]:
+    """The chosen trial and others of the front of the search half, evenly over the metric."""
+    from hwsearch.pareto import inside
+
+    fits = [t for t in pool if inside(t, budget, mode)]
+    values = np.array(
+        [
+            [t.score.value, *(getattr(t.candidate.cost, c) or 0 for c in objectives(budget))]
+            for t in fits
+        ]
+    )
+    directions: list[Mode] = [mode, *(["min"] * (values.shape[1] - 1))]  # type: ignore[list-item]
+    front = [
+        t for t, on in zip(fits, pareto(values, directions), strict=True) if on and t is not best
+    ]
+    front.sort(key=lambda t: t.score.value, reverse=mode == "max")
+    if len(front) > FINALISTS - 1:
+        front = [
+            front[i] for i in np.linspace(0, len(front) - 1, FINALISTS - 1).round().astype(int)
+        ]
+    return [best, *front]
+
+
+def _miss(found: Problem, screened: Bootstrap, search: Search) -> NearestMiss | None:
+    """What came nearest where nothing fits."""
+    if screened.excess <= 0 and search.history:
+        return None  # configurations fit, but none reached the accuracy asked for
+    configuration = found.pricing.ranks.configuration(screened.nearest)
+    cost = found.pricing.cost(configuration)
+    excess = search.task.budget.excess(cost)
+    limit = max(excess, key=lambda name: excess[name])
+    op = heaviest(cost, limit)
+    share = {"flash_bytes": "flash_bytes", "ram_bytes": "live_bytes"}.get(limit, "cycles")
+    scale = {"latency_s": 1 / (found.pricing.board.clock_hz or 1)}.get(limit, 1.0)
+    taken = 0.0 if op is None else float(getattr(op, share) or 0) * scale
+    return NearestMiss(
+        Candidate(-1, configuration, cost),
+        limit,
+        excess[limit],
+        -1 if op is None else op.index,
+        "" if op is None else op.kind,
+        taken,
+    )

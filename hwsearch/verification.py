@@ -1,0 +1,87 @@
+"""Verification: a finalist run by the oracle on data that the search never saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from hwsearch.backends import backend
+from hwsearch.budget import Budget, shown
+from hwsearch.candidate import Measurement, Trained, Verified
+from hwsearch.data import Array, Samples
+from hwsearch.errors import RefusedError
+from hwsearch.evaluate import FAST, exact, fast
+from hwsearch.metric import Metric
+from hwsearch.pricing import Pricing
+
+
+def verify(
+    finalists: Sequence[Trained],
+    report: Samples,
+    original: Sequence[Array],
+    metric: Metric,
+    pricing: Pricing,
+    budget: Budget,
+    workers: int,
+) -> tuple[list[Verified], list[tuple[Verified, str]]]:
+    """Runs each finalist by TFLite Micro itself on the report samples.
+
+    Args:
+        finalists: trials.
+        report: samples that the search never saw.
+        original: the float model's outputs on them.
+        metric: scores.
+        pricing: the arena that was planned.
+        budget: what a measured arena is held against.
+        workers: oracles run at once.
+
+    Returns:
+        (those that hold, those that do not with the reason).
+    """
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        found = list(
+            pool.map(lambda t: _one(t, report, original, metric, pricing, budget), finalists)
+        )
+    held = [verified for verified, reason in found if not reason]
+    return held, [(verified, reason) for verified, reason in found if reason]
+
+
+def _one(
+    trained: Trained,
+    report: Samples,
+    original: Sequence[Array],
+    metric: Metric,
+    pricing: Pricing,
+    budget: Budget,
+) -> tuple[Verified, str]:
+    content = trained.tflite.read_bytes()
+    configuration = trained.candidate.configuration
+    names = [b.name for b in pricing.ranks.backends]
+    runtime = pricing.ranks.backends[names.index(configuration.backend)]
+    columns = pricing.columns(configuration)
+    planned = int(runtime.ram(columns).arena[0])
+    measured: Measurement | None = None
+    note = reason = ""
+    try:
+        outputs, measured, ran = exact(content, report.inputs, planned)
+    except RefusedError as error:
+        outputs, ran, reason = fast(content, report.inputs), FAST, str(error)
+    score = metric.score(report.targets, outputs, ran)
+    difference = metric.difference(report.targets, outputs, original, ran)
+    if measured is None:
+        note = "no tflite-micro wheel on this machine: outputs by LiteRT, arena not measured"
+        return Verified(trained, "estimate", score, difference, None, note), reason
+    # The oracle has the reference kernels, so it is their arena that it measures; another
+    # runtime's plan differs from theirs by its own scratch alone.
+    expected = int(backend("tflm").ram(columns).arena[0])
+    if measured.arena_bytes != expected:
+        total = (trained.candidate.cost.ram_bytes or 0) - expected + (measured.arena_bytes or 0)
+        note = f"arena measured {measured.arena_bytes:,} B, planned {expected:,} B"
+        if total > budget.limits.get("ram_bytes", math.inf):
+            reason = f"{note}: RAM would be {shown('ram', total)}"
+    if runtime.name != "tflm":
+        measured = replace(measured, arena_bytes=None)
+        note = note or f"arena measured with the reference kernels, not {runtime.name}'s"
+    return Verified(trained, "outputs", score, difference, measured, note), reason

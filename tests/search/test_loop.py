@@ -1,0 +1,99 @@
+"""The loop: rejection without TensorFlow, failures survived, studies that clash."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from search.tasks import task
+
+from hwsearch.budget import Budget
+from hwsearch.errors import StudyError
+from hwsearch.search.bootstrap import POINTS, bootstrap
+from hwsearch.search.loop import Search
+from hwsearch.search.sampler import tpe
+from hwsearch.search.study import open_study, owned
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_rejected_asks_touch_no_tensorflow_and_train_nothing(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "search" / "reject_only.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["asked"] == said["rejected"] == said["expected"]
+    assert said["modules"] == []
+    assert said["children"] == 0
+    assert said["states"] == ["PRUNED"]
+    assert said["constraints"][0]["flash_bytes"] > 0
+    assert said["rows"] == said["rejected"]
+
+
+def test_a_training_that_fails_is_a_failed_trial_and_the_search_goes_on(tmp_path: Path) -> None:
+    chosen = task(tmp_path, Budget(flash="1 MiB"), trials=2)
+    study = open_study(tmp_path, "by-hand", ["maximize", "minimize"], {})
+    study.sampler = tpe(0, 0)
+    search = Search(chosen, study, lambda trained, excess: None, lambda search: None)
+    search.run()
+    assert search.counts.failed == 2
+    assert all("model.keras" in reason for reason in search.failures), search.failures
+
+
+def test_bootstrap_finds_points_that_fit_and_the_nearest_miss(tmp_path: Path) -> None:
+    roomy = task(tmp_path, Budget(flash="128 KiB", ram="8 KiB"), 1)
+    found = bootstrap(roomy.pricing, roomy.budget, 0)
+    assert len(found.feasible) == POINTS
+    costs = roomy.pricing.price(roomy.pricing.ranks.decode(found.feasible))
+    assert (roomy.budget.excesses(costs) <= 0).all()
+    tight = task(tmp_path, Budget(flash="1 KiB"), 1)
+    missed = bootstrap(tight.pricing, tight.budget, 0)
+    assert len(missed.feasible) == 0
+    costs = tight.pricing.price(tight.pricing.ranks.decode(missed.nearest[None]))
+    assert missed.excess == pytest.approx(tight.budget.excesses(costs).max())
+    # Nothing in this space is smaller: the fewest channels, the lowest bits, the smaller runtime.
+    configuration = tight.pricing.ranks.configuration(missed.nearest)
+    assert configuration.widths == (4,)
+    assert configuration.backend == "tflm"
+
+
+def test_a_study_of_another_search_is_refused_with_the_difference(tmp_path: Path) -> None:
+    open_study(tmp_path, "s", ["maximize"], {"model": "a", "seed": 1})
+    open_study(tmp_path, "s", ["maximize"], {"model": "a", "seed": 1})
+    with pytest.raises(StudyError, match="model: a there, b now"):
+        open_study(tmp_path, "s", ["maximize"], {"model": "b", "seed": 1})
+
+
+def test_an_unreadable_study_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"not a database, but long enough to be one" * 100)
+    with pytest.raises(StudyError, match=r"study\.db cannot be read"):
+        open_study(tmp_path, "s", ["maximize"], {})
+
+
+def test_a_study_has_one_owner(tmp_path: Path) -> None:
+    with owned(tmp_path), pytest.raises(StudyError, match="another search owns"), owned(tmp_path):
+        pass
+
+
+def test_leaves_fit_and_start_with_the_one_asked_for(tmp_path: Path) -> None:
+    chosen = task(tmp_path, Budget(flash="64 KiB"), 1)
+    ranks = chosen.pricing.ranks
+    configuration = ranks.configuration([0] * len(ranks.parameters))
+    leaves = chosen.leaves(configuration, set())
+    assert leaves[0] == configuration
+    assert len({leaf.digest for leaf in leaves}) == len(leaves) > 1
+    assert {leaf.structure for leaf in leaves} == {configuration.structure}
+    costs = chosen.pricing.price(ranks.columns(leaves[1:]))
+    assert (chosen.budget.excesses(costs) <= 0).all()
+    scored = {leaf.digest for leaf in leaves}
+    assert chosen.leaves(configuration, scored) == [configuration]

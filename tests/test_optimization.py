@@ -1,0 +1,210 @@
+"""optimize() on real data and real trainings, end to end, and what it says to bad input."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import digits
+import keras
+import numpy as np
+import pytest
+
+import hwsearch
+from hwsearch import oracle
+from hwsearch.errors import (
+    BudgetError,
+    DataError,
+    InputError,
+    ModelError,
+    RefusedError,
+    UnknownNameError,
+)
+from hwsearch.evaluate import quantized
+from hwsearch.graph.tflite import read
+from hwsearch.report import Report
+
+TRAIN, VAL = digits.data()
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    return digits.network(TRAIN)
+
+
+@pytest.fixture(scope="module")
+def report(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return hwsearch.optimize(
+        model,
+        digits.BUDGET,
+        TRAIN,
+        VAL,
+        board="nucleo-l4r5zi",
+        trials=3,
+        space=digits.SPACE,
+        directory=tmp_path_factory.mktemp("mlruns"),
+    )
+
+
+def test_the_chosen_model_keeps_the_budget_when_its_arena_is_measured(report: Report) -> None:
+    chosen = report.chosen
+    assert chosen is not None
+    assert all(excess <= 0 for excess in report.budget.excess(chosen.cost).values())
+    content = chosen.tflite.read_bytes()
+    parsed = read(content)
+    x = quantized(VAL[0][:3], parsed, parsed.graph.inputs[0])
+    run = oracle.run(content, [x])
+    if chosen.configuration.backend == "tflm":
+        assert chosen.measurement is not None
+        assert chosen.measurement.arena_bytes == run.arena_bytes
+    assert run.arena_bytes < report.budget.limits["ram_bytes"]
+    assert not report.disqualified
+
+
+def test_reported_accuracy_is_of_the_half_that_the_search_never_saw(report: Report) -> None:
+    chosen = report.chosen
+    assert chosen is not None
+    assert chosen.score.samples == len(VAL[0]) // 2
+    assert chosen.verified.trained.score.samples == len(VAL[0]) - len(VAL[0]) // 2
+    assert chosen.score.oracle == oracle.NAME
+    assert chosen.score.low < chosen.score.value <= chosen.score.high
+    assert chosen.score.value > 0.8
+    difference = chosen.difference
+    assert difference.value == pytest.approx(chosen.score.value - report.original.value)
+
+
+def test_the_report_counts_and_exports(report: Report, tmp_path: Path) -> None:
+    assert report.trained <= 3 <= report.asked
+    assert report.scored >= report.trained
+    assert "digits" in report.table()
+    out = report.chosen.export(tmp_path / "out")  # type: ignore[union-attr]
+    assert (out / "model.tflite").read_bytes() == report.chosen.tflite.read_bytes()  # type: ignore[union-attr]
+    assert Report.load(report.directory / "report.json").scored == report.scored
+
+
+def test_without_data_the_original_is_the_target(model: keras.Model, tmp_path: Path) -> None:
+    found = hwsearch.optimize(
+        model, "nucleo-l4r5zi", trials=1, directory=tmp_path, backends=["tflm"]
+    )
+    assert found.metric == "agreement"
+    assert any("no data" in note for note in found.notes)
+    assert found.chosen is not None
+    assert found.chosen.verified.trained.curve == ()
+    assert found.budget.flash == hwsearch.boards()["nucleo-l4r5zi"].flash_bytes
+
+
+def test_nothing_fits_gives_the_nearest_miss(model: keras.Model, tmp_path: Path) -> None:
+    found = hwsearch.optimize(
+        model, hwsearch.Budget(flash="1 KiB"), TRAIN, VAL, trials=2, directory=tmp_path
+    )
+    miss = found.nearest_miss
+    assert found.chosen is None and miss is not None
+    assert miss.limit == "flash_bytes"
+    assert miss.excess == pytest.approx(miss.candidate.cost.flash_bytes / 1024 - 1)  # type: ignore[operator]
+    assert found.trained == 0
+    assert "over by" in found.explain()
+
+
+@pytest.fixture(scope="module")
+def two_in_two_out() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    a, b = keras.Input((6,), name="a"), keras.Input((4,), name="b")
+    x = keras.layers.Concatenate()(
+        [keras.layers.Dense(12, activation="relu")(a), keras.layers.Dense(8)(b)]
+    )
+    x = keras.layers.Dense(16, activation="relu", name="trunk")(x)
+    outputs = {
+        "kind": keras.layers.Dense(3, activation="softmax", name="kind")(x),
+        "level": keras.layers.Dense(1, name="level")(x),
+    }
+    made = keras.Model({"a": a, "b": b}, outputs, name="two")
+    made.compile("adam", loss={"kind": "sparse_categorical_crossentropy", "level": "mse"})
+    return made
+
+
+def test_dictionaries_of_inputs_and_outputs(two_in_two_out: keras.Model, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = {"a": rng.normal(size=(160, 6)), "b": rng.normal(size=(160, 4))}
+    y = {"kind": (x["a"][:, 0] > 0).astype(int), "level": x["b"][:, :1]}
+    found = hwsearch.optimize(
+        two_in_two_out,
+        hwsearch.Budget(flash="200 KiB"),
+        (x, y),
+        trials=1,
+        space=hwsearch.Space(epochs=1),
+        directory=tmp_path,
+    )
+    assert found.chosen is not None
+    assert found.metric == "accuracy"
+    assert found.failed == 0
+
+
+# Bad input: each error says what, expected, and what to do.
+
+
+def subclassed() -> keras.Model:
+    class Mine(keras.Model):
+        def call(self, x: object) -> object:
+            return x
+
+    return Mine()
+
+
+def with_nan(model: keras.Model) -> keras.Model:
+    copy = keras.models.clone_model(model)
+    copy.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+    return copy
+
+
+def test_models_that_cannot_be_searched(model: keras.Model) -> None:
+    budget = hwsearch.Budget(flash="100 KiB")
+    with pytest.raises(ModelError, match="subclass"):
+        hwsearch.optimize(subclassed(), budget)
+    with pytest.raises(ModelError, match="NaN"):
+        hwsearch.optimize(with_nan(model), budget)
+    with pytest.raises(ModelError, match=r"shape|dynamic|open"):
+        inputs = keras.Input((None, None, 1))
+        outputs = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+        hwsearch.optimize(keras.Model(inputs, outputs), budget)
+
+
+def test_data_that_does_not_match(model: keras.Model) -> None:
+    budget = hwsearch.Budget(flash="100 KiB")
+    with pytest.raises(DataError, match=r"have shape .*expected \(samples, 8, 8, 1\)"):
+        hwsearch.optimize(model, budget, (TRAIN[0][:, :4], TRAIN[1]))
+    with pytest.raises(DataError, match="classes 0 to 12"):
+        hwsearch.optimize(model, budget, (TRAIN[0], TRAIN[1] * 4 // 3))
+    plain = keras.Model(model.inputs, model.outputs)
+    with pytest.raises(DataError, match=r"Give loss= and metric="):
+        hwsearch.optimize(plain, budget, TRAIN)
+
+
+@pytest.mark.parametrize("limits", [{"flash": "-3 KiB"}, {"ram": "3 furlongs"}, {"latency": 0}])
+def test_budgets_that_cannot_be_meant(limits: dict[str, object]) -> None:
+    with pytest.raises(BudgetError, match=next(iter(limits))):
+        hwsearch.Budget(**limits)  # type: ignore[arg-type]
+
+
+def test_targets_that_are_unknown_or_too_small(model: keras.Model) -> None:
+    with pytest.raises(UnknownNameError, match="nucleo-l4r5zi"):
+        hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), board="no-such-board")
+    with pytest.raises(BudgetError, match="more than the"):
+        hwsearch.optimize(model, hwsearch.Budget(flash="900 MB"), board="nucleo-l4r5zi")
+    with pytest.raises(BudgetError, match=r"needs a board.*nucleo-l4r5zi"):
+        hwsearch.optimize(model, hwsearch.Budget(latency="10 ms"))
+    with pytest.raises(UnknownNameError, match="tflm-cmsis-nn"):
+        hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), backends=["no-such-backend"])
+    with pytest.raises(InputError, match="trials=0"):
+        hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), trials=0)
+
+
+def test_a_model_that_no_backend_runs_names_the_operator() -> None:
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.Activation("gelu")(keras.layers.Conv2D(4, 3)(inputs))
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(x))
+    with pytest.raises(RefusedError, match=r"operator \d+ \(\w+\): .*kernel"):
+        hwsearch.optimize(keras.Model(inputs, outputs), hwsearch.Budget(flash="1 MiB"))
+
+
+def test_scores_are_finite(report: Report) -> None:
+    assert all(math.isfinite(t.score.value) for t in report.history)
