@@ -37,7 +37,7 @@ class Measured:
         instructions: of one inference, median over samples; emulators only.
         cycles: of the last inference; only where the emulator estimates them.
         latency_s: of one inference, median over samples; boards only.
-        spread: (most - least) / median of the ticks of all runs.
+        spread: relative half-range of the ticks of all runs: (most - least) / 2 / median.
         memory: arena and stack.
         layer_ticks: per layer of the last run; empty when built without.
     """
@@ -144,7 +144,7 @@ class WireDevice:
             instructions=round(middle * counted) if counted and ticks else None,
             cycles=self._cycles() if ticks else None,
             latency_s=middle / hz if self.kind == "board" and hz and ticks else None,
-            spread=(most - least) / middle if middle else 0.0,
+            spread=(most - least) / 2 / middle if middle else 0.0,
             memory=self.memory(),
             layer_ticks=self.session.layer_ticks() if ticks else (),
         )

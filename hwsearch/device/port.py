@@ -28,7 +28,7 @@ class Port:
         stack_bytes: reserved for the stack, at the start of RAM.
         defines: preprocessor symbols of its sources.
         qemu: machine of ``qemu-system-arm`` that is this board; "" if none.
-        flash_command: how an image is written to the board; ``{elf}``, ``{bin}`` and ``{uf2}``
+        flash_command: how an image is written to the board; ``{elf}`` and ``{bin}``
             stand for the files, one alternative a line.
         boot2: whether the image starts with a second-stage boot loader that needs a checksum.
         baudrate: of its serial line.

@@ -47,7 +47,7 @@ class Energy:
         energy_j: of one inference, median.
         latency_s: of one inference, median, as the trace shows it.
         runs: inferences found.
-        spread: (most - least) / median of their energies.
+        spread: relative half-range of their energies: (most - least) / 2 / median.
         power_w: mean power while an inference runs.
         cut: ``"trigger"`` or ``"threshold"``.
     """
@@ -150,7 +150,7 @@ def energy(trace: Trace, voltage_v: float | None = None, runs: int | None = None
         energy_j=middle,
         latency_s=statistics.median(seconds),
         runs=len(whole),
-        spread=(max(joules) - min(joules)) / middle if middle else 0.0,
+        spread=(max(joules) - min(joules)) / 2 / middle if middle else 0.0,
         power_w=sum(joules) / sum(seconds),
         cut=cut,
     )

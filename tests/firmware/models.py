@@ -76,10 +76,10 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {"inputs": inputs, "outputs": outputs, "digest": digest}
     header = HEADER.format(arena=arena or max(inputs, outputs), **sizes)
-    table = (
-        f"static const volatile uint8_t model_table[{table_bytes}] = {{1}};" if table_bytes else ""
-    )
-    use = "if (model_table[0] != 1u) { return 1; }" if table_bytes else ""
+    table = use = ""
+    if table_bytes:
+        table = f"static const uint8_t model_table[{table_bytes}] = {{1}};"
+        use = "volatile uint32_t first = 0; if (model_table[first] != 1u) { return 1; }"
     source = SOURCE.format(table=table, extra=use + extra)
     (folder / "model.h").write_text(header)
     (folder / "model.c").write_text(source)

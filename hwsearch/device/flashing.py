@@ -1,0 +1,77 @@
+"""Writing an image to a board with the tool of its maker, or saying which command would."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from hwsearch.device.image import Image
+from hwsearch.errors import DeviceError, ImageError
+
+
+def commands(image: Image) -> list[list[str]]:
+    """The commands that would write an image to its board, best first.
+
+    Raises:
+        ImageError: the image's port is no board to be flashed.
+    """
+    if not image.port.flash_command:
+        raise ImageError(
+            f"port {image.port.name!r} is no board to be flashed; it runs as an emulator does."
+        )
+    return [
+        [
+            word.format(elf=image.path, bin=image.path.with_suffix(".bin"))
+            for word in shlex.split(c)
+        ]
+        for c in image.port.flash_command
+    ]
+
+
+def flash(image: Image) -> bool:
+    """Write an image to its board, by the first of its port's tools that is on PATH.
+
+    Returns:
+        Whether a tool was there; if not, the commands are printed for the user to run.
+
+    Raises:
+        ImageError: the image's port is no board to be flashed.
+        DeviceError: the tool failed; carries its output.
+    """
+    known = commands(image)
+    command = next((c for c in known if shutil.which(c[0])), None)
+    if command is None:
+        tools = ", ".join(dict.fromkeys(c[0] for c in known))
+        print(f"None of {tools} is installed. Write the image to {image.port.name} by one of:")
+        write_binary(image)
+        for c in known:
+            print("  " + shlex.join(c))
+        return False
+    if str(image.path.with_suffix(".bin")) in command:
+        write_binary(image)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DeviceError(
+            f"{shlex.join(command)} failed:\n{done.stdout}{done.stderr}"
+            "Check the board's debug connection and its power."
+        )
+    return True
+
+
+def write_binary(image: Image) -> Path:
+    """The flash's content as a file beside the ELF, from the first byte of flash on."""
+    start = image.port.flash[0]
+    content = bytearray()
+    with image.path.open("rb") as file:
+        for segment in ELFFile(file).iter_segments():
+            if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]:
+                at = segment["p_paddr"] - start
+                content.extend(b"\xff" * (at + segment["p_filesz"] - len(content)))
+                content[at : at + segment["p_filesz"]] = segment.data()
+    path = image.path.with_suffix(".bin")
+    path.write_bytes(content)
+    return path
