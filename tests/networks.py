@@ -69,7 +69,9 @@ def ds_cnn() -> keras.Model:
 
 def mobilenet_v1() -> keras.Model:
     """MobileNetV1-0.25 of Keras: strided depthwise after padding, 1 x 1 convolution head."""
-    return keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=10)
+    return keras.applications.MobileNet(
+        (32, 32, 3), alpha=0.25, weights=None, classes=10, classifier_activation=None
+    )
 
 
 def autoencoder() -> keras.Model:
@@ -156,27 +158,37 @@ def nested() -> keras.Model:
 
 def mobilenet_v2(side: int = 32) -> keras.Model:
     """Inverted residuals, 52 convolutions."""
-    return keras.applications.MobileNetV2((side, side, 3), alpha=0.35, weights=None, classes=10)
+    return keras.applications.MobileNetV2(
+        (side, side, 3), alpha=0.35, weights=None, classes=10, classifier_activation=None
+    )
 
 
 def mobilenet_v3() -> keras.Model:
     """Squeeze-and-excite with hard activations."""
-    return keras.applications.MobileNetV3Small((64, 64, 3), weights=None, classes=10)
+    return keras.applications.MobileNetV3Small(
+        (64, 64, 3), weights=None, classes=10, classifier_activation=None
+    )
 
 
 def efficientnet() -> keras.Model:
     """EfficientNetB0: swish, squeeze-and-excite, rescaling and normalisation of the input."""
-    return keras.applications.EfficientNetB0(input_shape=(64, 64, 3), weights=None, classes=10)
+    return keras.applications.EfficientNetB0(
+        input_shape=(64, 64, 3), weights=None, classes=10, classifier_activation=None
+    )
 
 
 def resnet50() -> keras.Model:
     """Bottleneck residuals."""
-    return keras.applications.ResNet50(input_shape=(64, 64, 3), weights=None, classes=10)
+    return keras.applications.ResNet50(
+        input_shape=(64, 64, 3), weights=None, classes=10, classifier_activation=None
+    )
 
 
 def densenet() -> keras.Model:
     """DenseNet121: every layer reads all before it."""
-    return keras.applications.DenseNet121(input_shape=(64, 64, 3), weights=None, classes=10)
+    return keras.applications.DenseNet121(
+        input_shape=(64, 64, 3), weights=None, classes=10, classifier_activation=None
+    )
 
 
 SMALL: dict[str, Callable[[], keras.Model]] = {
@@ -271,9 +283,9 @@ def randomise(model: keras.Model, seed: int = 0) -> keras.Model:
 
 
 def random_inputs(model: keras.Model, batch: int = 2, seed: int = 1) -> list[np.ndarray]:
-    """One random float32 array per input of the model."""
+    """One random array per input of the model, of its dtype."""
     rng = np.random.default_rng(seed)
-    return [rng.normal(size=(batch, *t.shape[1:])).astype(np.float32) for t in model.inputs]
+    return [rng.normal(size=(batch, *t.shape[1:])).astype(t.dtype) for t in model.inputs]
 
 
 def random_keep(groups, seed: int = 0) -> dict[str, np.ndarray]:

@@ -19,7 +19,15 @@ def outputs(model: keras.Model) -> list[np.ndarray]:
     tensors = keras.tree.pack_sequence_as(
         keras_channels.functional(model).input, networks.random_inputs(model)
     )
-    return [np.asarray(y, np.float64) for y in keras.tree.flatten(model(tensors, training=False))]
+    made = model(tensors, training=False)
+    return [_logits(np.asarray(y, np.float64)) for y in keras.tree.flatten(made)]
+
+
+def _logits(y: np.ndarray) -> np.ndarray:
+    """The numbers before a softmax, up to a shift: where it saturates it would hide errors."""
+    if (y > 0).all() and np.allclose(y.sum(axis=-1), 1):
+        return np.log(y) - np.log(y).mean(axis=-1, keepdims=True)
+    return y
 
 
 def relative_error(model: keras.Model, other: keras.Model) -> float:
@@ -43,6 +51,16 @@ def silenced(model: keras.Model, groups, keep) -> keras.Model:
     return model
 
 
+@pytest.fixture
+def float64():
+    """Models built in 64 bits: rounding cannot excuse, or hide, anything."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
 def assert_prunes(model: keras.Model, seed: int = 0, tolerance: float = 1e-6) -> None:
     groups = keras_channels.groups(networks.randomise(model))
     keep = networks.random_keep(groups, seed)
@@ -61,10 +79,9 @@ def assert_prunes(model: keras.Model, seed: int = 0, tolerance: float = 1e-6) ->
     }.items()
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", networks.SMALL)
-def test_pruned_equals_zeroed(name: str, seed: int) -> None:
-    assert_prunes(networks.SMALL[name](), seed)
+def test_pruned_equals_zeroed(name: str) -> None:
+    assert_prunes(networks.SMALL[name]())
 
 
 def test_pruned_equals_zeroed_for_mobilenet_v2() -> None:
@@ -73,8 +90,15 @@ def test_pruned_equals_zeroed_for_mobilenet_v2() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", networks.LARGE)
+@pytest.mark.usefixtures("float64")
 def test_pruned_equals_zeroed_for_large_networks(name: str) -> None:
-    assert_prunes(networks.LARGE[name]())
+    assert_prunes(networks.LARGE[name](), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("name", networks.SMALL)
+@pytest.mark.usefixtures("float64")
+def test_pruned_equals_zeroed_to_the_last_bits(name: str) -> None:
+    assert_prunes(networks.SMALL[name](), seed=2, tolerance=1e-12)
 
 
 @pytest.mark.parametrize("name", ["resnet8", "ds_cnn", "mobilenet_v1", "autoencoder"])
