@@ -16,6 +16,11 @@
 #define NN_DSP 0
 #endif
 
+/* Armv6-M and Armv8-M baseline have no 32 x 32 to 64 bit multiply. */
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+#define NN_SHORT_MULTIPLY 1
+#endif
+
 #define NN_PIXELS 4 /* output pixels that a convolution computes together */
 
 /* Geometry of a sliding window over one image. */
@@ -70,6 +75,13 @@ static inline int32_t nn_multiply_high(int32_t x, int32_t m)
     int32_t y;
     __asm__("smmulr %0, %1, %2" : "=r"(y) : "r"(x * 2), "r"(m));
     return y;
+#elif defined(NN_SHORT_MULTIPLY)
+    const int32_t xh = x >> 16, mh = m >> 16, xl = (int32_t)((uint32_t)x & 0xFFFFU), ml = (int32_t)((uint32_t)m & 0xFFFFU);
+    const int32_t a = (xh * ml) + (int32_t)(((uint32_t)xl * (uint32_t)ml) >> 16U);
+    const int32_t b = xl * mh;
+    const uint32_t low = ((uint32_t)a & 0xFFFFU) + ((uint32_t)b & 0xFFFFU);
+    const int32_t high = (xh * mh) + (a >> 16) + (b >> 16) + (int32_t)(low >> 16U);
+    return (high * 2) + (int32_t)(((low & 0xFFFFU) + 0x4000U) >> 15U);
 #else
     return (int32_t)((((int64_t)x * m) + (1LL << 30)) >> 31);
 #endif
@@ -225,5 +237,11 @@ void nn_tanh_s16(uint32_t size, const uint16_t sigmoid[256], int32_t multiplier,
 /* exps: exp over [-10, 0], inverses: 1 / (1 + x) over [0, 1], 512 steps each. */
 void nn_softmax_s16(uint32_t rows, uint32_t size, const int16_t exps[513], const int16_t inverses[513],
                     int32_t multiplier, int32_t shift, const int16_t *in, int16_t *out);
+
+/* float32 at the edges of a network. */
+void nn_quantize_s8(uint32_t size, float scale, int32_t zero_point, const float *in, int8_t *out);
+void nn_quantize_s16(uint32_t size, float scale, int32_t zero_point, const float *in, int16_t *out);
+void nn_dequantize_s8(uint32_t size, float scale, int32_t zero_point, const int8_t *in, float *out);
+void nn_dequantize_s16(uint32_t size, float scale, int32_t zero_point, const int16_t *in, float *out);
 
 #endif

@@ -135,10 +135,20 @@ static void store(const nn_requant_t *q, uint32_t channel, uint32_t channels, ui
         const int32_t multiplier = q->multiplier[channel + c];
         const int32_t shift = q->shift[channel + c];
         int8_t *to = &out[channel + c];
-        for (uint32_t p = 0; p < pixels; p++) {
-            const int32_t x = nn_requantize(acc[(2U * p) + c], multiplier, shift) + q->zero_point;
-            *to = (int8_t)nn_clamp(x, q->min, q->max);
-            to += channels;
+        if (q->narrow != 0) {
+            const int32_t right = -shift, min = q->min, max = q->max;
+            const int32_t round = (int32_t)((uint32_t)((2 * q->zero_point) + 1) << (uint32_t)(right - 1));
+            for (uint32_t p = 0; p < pixels; p++) {
+                const int32_t x = nn_multiply_high(acc[(2U * p) + c], multiplier);
+                *to = (int8_t)nn_clamp((x + (x >> 31) + round) >> right, min, max);
+                to += channels;
+            }
+        } else {
+            for (uint32_t p = 0; p < pixels; p++) {
+                const int32_t x = nn_requantize(acc[(2U * p) + c], multiplier, shift) + q->zero_point;
+                *to = (int8_t)nn_clamp(x, q->min, q->max);
+                to += channels;
+            }
         }
     }
 }

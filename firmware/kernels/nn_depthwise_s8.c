@@ -118,6 +118,38 @@ static inline uint32_t pair(int32_t low, int32_t high)
 }
 #endif
 
+static inline int8_t finish(const nn_requant_t *q, const channel_t *channel, int32_t sum)
+{
+    int32_t y;
+    if (q->narrow != 0) {
+        y = nn_shift_right(nn_multiply_high(sum, channel->multiplier), -channel->shift) + q->zero_point;
+    } else {
+        y = nn_requantize(sum, channel->multiplier, channel->shift) + q->zero_point;
+    }
+    return (int8_t)nn_clamp(y, q->min, q->max);
+}
+
+#if !NN_DSP
+/* 3 x 3, undilated. */
+static void row_3x3(const nn_window_t *w, const int16_t *r0, const int16_t *r1, const int16_t *r2, const int8_t *t,
+                    const nn_requant_t *q, const channel_t *channel, int8_t *out)
+{
+    int8_t *to = out;
+    const uint32_t stride = w->stride_w, step = w->out_c;
+    for (uint32_t left = w->out_w; left != 0U; left--) {
+        int32_t sum = channel->bias;
+        sum += (r0[0] * t[0]) + (r0[1] * t[1]) + (r0[2] * t[2]);
+        sum += (r1[0] * t[3]) + (r1[1] * t[4]) + (r1[2] * t[5]);
+        sum += (r2[0] * t[6]) + (r2[1] * t[7]) + (r2[2] * t[8]);
+        *to = finish(q, channel, sum);
+        r0 = &r0[stride];
+        r1 = &r1[stride];
+        r2 = &r2[stride];
+        to += step;
+    }
+}
+#endif
+
 /* Any kernel; `top` is the ring row of the window's first row. */
 static void row_any(const nn_window_t *w, const int16_t *rows, uint32_t row, uint32_t ring, uint32_t top,
                     const int8_t *weights, const nn_requant_t *q, const channel_t *channel, int8_t *out)
@@ -137,8 +169,7 @@ static void row_any(const nn_window_t *w, const int16_t *rows, uint32_t row, uin
             slot += w->dilation_h;
             slot = (slot >= ring) ? (slot - ring) : slot;
         }
-        const int32_t y = nn_requantize(sum, channel->multiplier, channel->shift) + q->zero_point;
-        *to = (int8_t)nn_clamp(y, q->min, q->max);
+        *to = finish(q, channel, sum);
         to += w->out_c;
     }
 }
@@ -152,9 +183,11 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
     for (uint32_t i = 0; i < (ring * row); i++) {
         rows[i] = (int16_t)in_zero;
     }
+    const uint32_t three =
+        ((w->kernel_h == 3U) && (w->kernel_w == 3U) && (w->dilation_h == 1U) && (w->dilation_w == 1U)) ? 1U : 0U;
 #if NN_DSP
-    const uint32_t fast = ((w->kernel_h == 3U) && (w->kernel_w == 3U) && (w->dilation_h == 1U) && (w->dilation_w == 1U) &&
-                           (w->stride_w <= 2U) && (q->narrow != 0) && (q->min == -128) && (q->max == 127)) ? 1U : 0U;
+    const uint32_t fast =
+        ((three != 0U) && (w->stride_w <= 2U) && (q->narrow != 0) && (q->min == -128) && (q->max == 127)) ? 1U : 0U;
     const uint32_t pairs = (w->stride_w == 1U) ? ((uint32_t)w->out_w & 0xFFFEU) : 0U;
     row_t r;
     r.step = w->out_c;
@@ -188,10 +221,10 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
                 next++;
                 slot = ((slot + 1U) == ring) ? 0U : (slot + 1U);
             }
+            const uint32_t second = ((slot + 1U) >= ring) ? 0U : (slot + 1U);
+            const uint32_t third = ((second + 1U) >= ring) ? 0U : (second + 1U);
 #if NN_DSP
             if (fast != 0U) {
-                const uint32_t second = (slot == 2U) ? 0U : (slot + 1U);
-                const uint32_t third = (second == 2U) ? 0U : (second + 1U);
                 r.rows[0] = &rows[slot * row];
                 r.rows[1] = &rows[second * row];
                 r.rows[2] = &rows[third * row];
@@ -199,9 +232,12 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
                 r.singles_end = &r.pairs_end[2U * (w->out_w - pairs)];
                 r.out = to;
                 nn_row_3x3_s8(&r);
-            } else
+            } else {
+#else
+            if (three != 0U) {
+                row_3x3(w, &rows[slot * row], &rows[second * row], &rows[third * row], weight, q, &channel, to);
+            } else {
 #endif
-            {
                 row_any(w, rows, row, ring, slot, weight, q, &channel, to);
             }
             to += (uint32_t)w->out_w * w->out_c;

@@ -222,7 +222,8 @@ static inline int32_t nibble(int8_t byte, uint32_t n)
     return (n == 0U) ? ((int32_t)((uint32_t)(uint8_t)byte << 28U) >> 28) : ((int32_t)byte >> 4);
 }
 
-/* Two pixels by two channels at a time: four sums, as many as Armv6-M and Armv7-M hold in registers. */
+#if defined(NN_SHORT_MULTIPLY)
+/* Two pixels by two channels at a time: four sums, as many as Armv6-M holds in registers. */
 void nn_dot_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc)
 {
     for (uint32_t pixel = 0; pixel < NN_PIXELS; pixel += 2U) {
@@ -243,6 +244,36 @@ void nn_dot_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, co
         acc[(2U * pixel) + 3U] = a11;
     }
 }
+#else
+void nn_dot_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc)
+{
+    const int16_t *x = patch;
+    const int8_t *w = weights;
+    int32_t a0 = bias[0], a1 = bias[1], b0 = a0, b1 = a1, c0 = a0, c1 = a1, d0 = a0, d1 = a1;
+    for (const int16_t *end = &patch[groups * 2U * NN_PIXELS]; x != end; x += 2 * NN_PIXELS) {
+        for (uint32_t k = 0; k < 2U; k++) {
+            const int32_t w0 = w[0], w1 = w[1];
+            a0 += x[k] * w0;
+            a1 += x[k] * w1;
+            b0 += x[2U + k] * w0;
+            b1 += x[2U + k] * w1;
+            c0 += x[4U + k] * w0;
+            c1 += x[4U + k] * w1;
+            d0 += x[6U + k] * w0;
+            d1 += x[6U + k] * w1;
+            w += 2;
+        }
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+    acc[2] = b0;
+    acc[3] = b1;
+    acc[4] = c0;
+    acc[5] = c1;
+    acc[6] = d0;
+    acc[7] = d1;
+}
+#endif
 
 void nn_dot_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc)
 {

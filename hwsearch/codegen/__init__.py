@@ -3,5 +3,6 @@
 from hwsearch.codegen.generate import Generated, LayerPlan, generate
 from hwsearch.codegen.memory import Memory, memory
 from hwsearch.codegen.refuse import refusals
+from hwsearch.codegen.refuse_numbers import refusals_of
 
-__all__ = ["Generated", "LayerPlan", "Memory", "generate", "memory", "refusals"]
+__all__ = ["Generated", "LayerPlan", "Memory", "generate", "memory", "refusals", "refusals_of"]

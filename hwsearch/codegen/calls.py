@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hwsearch.codegen import fixed_point as fp
 from hwsearch.codegen import packing, tables
-from hwsearch.codegen.emit import Source
-from hwsearch.codegen.layers import Layer, Window, row_values
+from hwsearch.codegen.emit import Source, float_text
+from hwsearch.codegen.layers import UNARY, Layer, Window, row_values
 from hwsearch.codegen.refuse import mean_span
 from hwsearch.codegen.scaling import (
     NARROW_SHIFT,
@@ -261,6 +261,13 @@ def _unary(site: Site) -> None:
     graph = site.model.graph
     size = f"{graph.tensors[made].elements}U"
     places = [site.at(read), site.at(made)]
+    if "float32" in (graph.tensors[read].dtype, graph.tensors[made].dtype):
+        integer = made if site.op.kind == "quantize" else read
+        scale, zero = params(site.model, integer)
+        suffix = "s16" if graph.tensors[integer].dtype == "int16" else "s8"
+        arguments = [size, float_text(scale), str(zero), *places]
+        site.call(f"nn_{site.op.kind}_{suffix}", "nn_float", arguments)
+        return
     if site.bits == 8 and graph.tensors[made].dtype == "int8":
         table = tables.lookup_s8(
             site.op.kind, params(site.model, read), params(site.model, made), site.op.alpha
@@ -355,6 +362,6 @@ _WRITERS: dict[str, Callable[[Site], None]] = {
     "average_pool_2d": _pool, "max_pool_2d": _pool, "add": _binary, "sub": _binary, "mul": _binary,
     "softmax": _softmax, "mean": _mean, "pad": _pad, "concatenation": _concat,
     **dict.fromkeys(
-        ("relu", "relu6", "leaky_relu", "hard_swish", "logistic", "tanh", "quantize"), _unary
+        (*UNARY, "dequantize"), _unary
     ),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 from hwsearch.codegen.calls import Site, write
 from hwsearch.codegen.emit import C_TYPES, Source, float_text, number
 from hwsearch.codegen.memory import Memory, memory
-from hwsearch.codegen.refuse import refusals
+from hwsearch.codegen.refuse_numbers import refusals_of
 from hwsearch.errors import RefusedError
 from hwsearch.graph.tflite import TfliteModel, read
 
@@ -80,7 +80,7 @@ def generate(model: TfliteModel | str | Path | bytes, out: Path, name: str = "mo
         ModelFileError: ``model`` cannot be read.
     """
     parsed = model if isinstance(model, TfliteModel) else read(model)
-    refused = refusals(parsed.graph)
+    refused = refusals_of(parsed)
     if refused:
         raise RefusedError("\n".join(str(r) for r in refused))
     plan = memory(parsed.graph)

@@ -27,13 +27,18 @@ def unknown(graph: Graph, op: Op) -> bool:
 
 def not_integer(graph: Graph, op: Op) -> bool:
     """Its activations are neither int8 nor int16. [Quantize the whole model: int8 or int16x8.]"""
-    return any(graph.tensors[i].dtype not in ("int8", "int16") for i in _activations(graph, op))
+    integer = ("int8", "int16")
+    edge = {"quantize": op.inputs[0], "dequantize": op.outputs[0]}.get(op.kind, -1)
+    return any(
+        graph.tensors[i].dtype not in ((*integer, "float32") if i == edge else integer)
+        for i in activations(graph, op)
+    )
 
 
 def mixed(graph: Graph, op: Op) -> bool:
     """Its inputs and output have different dtypes. [Quantize the model uniformly.]"""
-    dtypes = {graph.tensors[i].dtype for i in _activations(graph, op)}
-    return op.kind not in ("quantize", *ALIASES) and len(dtypes) > 1
+    dtypes = {graph.tensors[i].dtype for i in activations(graph, op)}
+    return op.kind not in ("quantize", "dequantize", *ALIASES) and len(dtypes) > 1
 
 
 def weight_dtype(graph: Graph, op: Op) -> bool:
@@ -105,7 +110,13 @@ def _reduced(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, int,
     return found
 
 
-def _activations(graph: Graph, op: Op) -> tuple[int, ...]:
+def refusal(index: int, op: Op, rule: str | None) -> Refusal:
+    """What a rule's docstring says of an operator."""
+    reason, _, remedy = inspect.cleandoc(rule or "").partition(" [")
+    return Refusal(index, op.kind, reason, remedy.rstrip("]"))
+
+
+def activations(graph: Graph, op: Op) -> tuple[int, ...]:
     """Data inputs and outputs: not weights, biases, or tables of sizes and axes."""
     if op.kind in WEIGHT_OPS:
         read = op.inputs[2] if op.kind == "transpose_conv" else op.inputs[0]
@@ -128,7 +139,6 @@ def refusals(graph: Graph) -> list[Refusal]:
     for index, op in enumerate(graph.ops):
         for rule in RULES:
             if rule(graph, op):
-                reason, _, remedy = inspect.cleandoc(rule.__doc__ or "").partition(" [")
-                found.append(Refusal(index, op.kind, reason, remedy.rstrip("]")))
+                found.append(refusal(index, op, rule.__doc__))
                 break
     return found

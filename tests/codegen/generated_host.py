@@ -84,6 +84,9 @@ def random_samples(content: bytes, count: int, rng: np.random.Generator) -> list
         sample: Sample = []
         for index in graph.inputs:
             tensor = graph.tensors[index]
+            if tensor.dtype == "float32":
+                sample.append(rng.normal(0, 3, tensor.shape).astype(np.float32))
+                continue
             info = np.iinfo(tensor.dtype)
             noise = rng.integers(info.min, info.max + 1, tensor.shape)
             extreme = {0: info.min, 1: info.max}.get(n)

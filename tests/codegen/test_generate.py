@@ -78,6 +78,18 @@ def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
     check_on_host([content], tmp_path, 6)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_float_edges(dtype: str, tmp_path: Path) -> None:
+    net = Network(np.random.default_rng(3), dtype)
+    x = net.tensor((1, 5, 5, 3), "float32")
+    net.subgraph.inputs.append(x)
+    zero = 0 if dtype == "int16" else 11
+    x = net.op("quantize", [x], net.activation((1, 5, 5, 3), 0.03, zero), "QuantizeOptions")
+    x = net.conv(x, 4)
+    net.op("dequantize", [x], net.tensor((1, 5, 5, 4), "float32"), "DequantizeOptions")
+    check_on_host([net.finish()], tmp_path, 6)
+
+
 @pytest.mark.parametrize("kind", ["same", "valid"])
 def test_explicit_padding_is_folded(kind: str, tmp_path: Path) -> None:
     net = Network(np.random.default_rng(4))
@@ -182,3 +194,44 @@ def test_refusals_of_dtypes() -> None:
     net.conv(net.input((1, 4, 4, 2)), 3)
     (refusal,) = compiler.refusals(tflite.read(net.finish()).graph)
     assert "weights" in refusal.reason and "8 bits" in refusal.remedy
+
+
+def _tampered(kind: str, change: str) -> bytes:
+    """A network of one layer with one thing wrong."""
+    net = Network(np.random.default_rng(1), "int16" if change == "int16_zero" else "int8")
+    x = net.input((1, 4, 4, 2))
+    y = net.unary(kind)(x) if kind in ("logistic", "hard_swish") else net.conv(x, 3)
+    tensors = net.subgraph.tensors
+    weights = net.subgraph.operators[0].inputs[1] if kind == "conv" else -1
+    if change == "unquantized":
+        tensors[y].quantization = None
+    elif change == "weights_zero":
+        tensors[weights].quantization.zeroPoint = np.array([0, 1, 0])
+    elif change == "int16_zero":
+        tensors[x].quantization.zeroPoint = np.array([3])
+    elif change == "bias":
+        tensors[net.subgraph.operators[0].inputs[2]].type = tensors[x].type
+        net.model.buffers[-1].data = net.model.buffers[-1].data[:3]
+    elif change == "scale":
+        tensors[y].quantization.scale = np.array([0.1 if kind == "logistic" else 1e-6], np.float32)
+    elif change == "overflow":
+        bias = np.full(3, 2**31 - 1, np.int32)
+        net.model.buffers[-1].data = np.frombuffer(bias.tobytes(), np.uint8)
+    return net.finish()
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "word"),
+    [
+        ("conv", "unquantized", "no quantization"), ("conv", "weights_zero", "zero point"),
+        ("conv", "int16_zero", "zero point"), ("conv", "bias", "bias"),
+        ("logistic", "scale", "TFLite fixes"), ("hard_swish", "scale", "finer"),
+        ("conv", "overflow", "exceed 32 bits"),
+    ],
+)  # fmt: skip
+def test_refusals_of_numbers(kind: str, change: str, word: str, tmp_path: Path) -> None:
+    model = tflite.read(_tampered(kind, change))
+    (refusal,) = compiler.refusals_of(model)
+    assert word in refusal.reason and refusal.remedy.endswith(".") and refusal.op_index == 0
+    with pytest.raises(RefusedError, match=word):
+        compiler.generate(model, tmp_path)
