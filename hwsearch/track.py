@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import queue
+import shutil
 import tempfile
 import threading
 import time
@@ -286,9 +287,9 @@ class Tracker:
         with tempfile.TemporaryDirectory() as folder:
             for name, text in record.files.items():
                 (Path(folder) / name).write_text(text, encoding="utf-8")
+            if trained.tflite.is_file():
+                shutil.copy(trained.tflite, folder)
             client.log_artifacts(run_id, folder)
-        if trained.tflite.is_file():
-            client.log_artifact(run_id, str(trained.tflite))
         client.set_terminated(run_id)
         self._runs[number] = (run_id, True)
 

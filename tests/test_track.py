@@ -282,7 +282,7 @@ def test_a_full_disk_in_the_middle_is_caught_up_at_the_end(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(tracker._client, "log_artifact", full)
+        patched.setattr(tracker._client, "log_artifacts", full)
         log_all(tracker, report)
         assert tracker.logged() == {0}
     assert tracker.unlogged == 4 and "No space left" in tracker.trouble
