@@ -6,10 +6,10 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from architectures import PUBLISHED, needs_published
 
 from hwsearch.board import Board, board, boards
 from hwsearch.errors import UnknownNameError
-from tests.architectures import PUBLISHED, needs_published
 
 FACTS = [f.name for f in fields(Board) if f.name not in ("name", "mcu", "sources")]
 

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from architectures import PUBLISHED, needs_published
 from threadpoolctl import threadpool_limits
 
 from hwsearch import calibrate
 from hwsearch.cost.coefficients import shipped
 from hwsearch.cost.priors import TREES, XCUBE
 from hwsearch.cost.published import Observation, observations
-from tests.architectures import PUBLISHED, needs_published
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,7 +13,7 @@ import numpy as np
 from hwsearch.backends.backend import RamColumns, Refusal
 from hwsearch.cost import flash, latency, memory
 from hwsearch.cost.columns import Columns, Ints
-from hwsearch.cost.cost import Floats
+from hwsearch.cost.cost import Band, Floats
 from hwsearch.graph import Graph, Op
 
 RUNTIME_BYTES = 8_000
@@ -39,6 +39,12 @@ class MicroTvm:
     activation_bits: tuple[int, ...] = (8,)
     weight_bits: dict[str, tuple[int, ...]] = field(default_factory=dict)
     buildable: bool = False
+
+    @property
+    def bands(self) -> dict[str, Band]:
+        """RAM and flash are guesses."""
+        guess = Band(-0.5, 0.5, "ranking only: nobody published microTVM's memory")
+        return {"ram_bytes": guess, "flash_bytes": guess}
 
     def refusals(self, graph: Graph) -> list[Refusal]:
         """Every operator with 4- or 16-bit data, and every custom one."""

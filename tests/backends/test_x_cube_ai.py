@@ -4,13 +4,13 @@ import csv
 
 import numpy as np
 import pytest
+from architectures import PUBLISHED, Builder, needs_published, small_cnn
 
 from hwsearch.backends import backend, microtvm, x_cube_ai
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.latency import is_float
 from hwsearch.cost.published import graphs_of
 from hwsearch.graph.architecture import from_architecture
-from tests.architectures import PUBLISHED, Builder, needs_published, small_cnn
 
 
 def test_names():

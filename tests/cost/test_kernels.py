@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import numpy as np
+from architectures import Builder, small_cnn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ from hwsearch.cost import kernels
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.kernels import CLASSES, QUANTITIES, quantities
 from hwsearch.graph.architecture import from_architecture
-from tests.architectures import Builder, small_cnn
 
 
 def of(entry):

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from architectures import Builder, small_cnn
 
 from hwsearch.cost import latency
 from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, Residuals, shipped
 from hwsearch.cost.columns import Columns
 from hwsearch.graph.architecture import from_architecture
-from tests.architectures import Builder, small_cnn
 
 
 def coefficients(**cycles):

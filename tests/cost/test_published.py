@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from architectures import PUBLISHED, Builder, needs_published
 
 from hwsearch.cost.published import _layer_table, observations, table_of
 from hwsearch.errors import DataError
 from hwsearch.graph.architecture import from_architecture
-from tests.architectures import PUBLISHED, Builder, needs_published
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 import json
 
 import pytest
+from architectures import MODELS, PUBLISHED, needs_published, small_cnn
 
 from hwsearch.errors import ModelFileError
 from hwsearch.graph import tflite
 from hwsearch.graph.architecture import from_architecture
-from tests.architectures import MODELS, PUBLISHED, needs_published, small_cnn
 
 
 def test_shapes_kinds_and_macs():
