@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 LIMITS = {"int8": (-128, 127), "int16": (-32768, 32767)}
 _TYPES = {
     name: getattr(schema.TensorType, name.upper())
-    for name in ("int4", "int8", "int16", "int32", "int64", "float32")
+    for name in ("bool", "int4", "int8", "int16", "int32", "int64", "float32")
 }
 _FIXED = {  # (scale, zero point) that TFLite prescribes for the output of these operators
     ("logistic", "int8"): (1 / 256, -128), ("logistic", "int16"): (1 / 32768, 0),

@@ -25,7 +25,7 @@ class Run(NamedTuple):
 
 
 def run(contents: Sequence[bytes], arena_bytes: int = 16 << 20, timeout_s: float = 600):
-    """One Run a model: allocated, invoked once on zeros."""
+    """One Run a model: allocated, invoked once."""
     child = subprocess.run(
         [sys.executable, __file__, str(arena_bytes)],
         input=pickle.dumps(list(contents)),
@@ -64,7 +64,9 @@ def _child() -> None:
                             details = interpreter.get_input_details(index)
                         except (IndexError, RuntimeError, ValueError):
                             break
-                        interpreter.set_input(np.zeros(details["shape"], details["dtype"]), index)
+                        # 20: a positive number to any quantization that tests use
+                        values = np.full(details["shape"], 20, details["dtype"])
+                        interpreter.set_input(values, index)
                         index += 1
                     interpreter.invoke()
                     interpreter.print_allocations()

@@ -20,26 +20,34 @@ from hwsearch.cost.cost import Floats
 from hwsearch.graph import BITS, Graph, Op
 
 SUPPORTED = frozenset(
-    """abs add add_n arg_max arg_min average_pool_2d batch_to_space_nd broadcast_to cast ceil
-    concatenation conv_2d cos cumsum depth_to_space depthwise_conv_2d dequantize div elu equal exp
-    expand_dims fill floor floor_div floor_mod fully_connected gather gather_nd greater
+    """abs add add_n arg_max arg_min average_pool_2d batch_matmul batch_to_space_nd broadcast_to
+    cast ceil concatenation conv_2d cos cumsum depth_to_space depthwise_conv_2d dequantize div elu
+    equal exp expand_dims fill floor floor_div floor_mod fully_connected gather gather_nd greater
     greater_equal hard_swish l2_normalization l2_pool_2d leaky_relu less less_equal log
     log_softmax logical_and logical_not logical_or logistic max_pool_2d maximum mean minimum
-    mirror_pad mul neg not_equal pack pad padv2 prelu quantize reduce_max relu relu6 reshape
-    resize_bilinear resize_nearest_neighbor round rsqrt select_v2 shape sin slice softmax
-    space_to_batch_nd space_to_depth split split_v sqrt square squared_difference squeeze
-    strided_slice sub sum svdf tanh transpose transpose_conv unidirectional_sequence_lstm unpack
-    zeros_like batch_matmul""".split()
+    mirror_pad mul neg not_equal pack pad padv2 prelu quantize reduce_max reduce_min relu relu6
+    reshape resize_bilinear resize_nearest_neighbor reverse_v2 round rsqrt select_v2 shape sin
+    slice softmax space_to_batch_nd space_to_depth split split_v sqrt square squared_difference
+    squeeze strided_slice sub sum svdf tanh transpose transpose_conv
+    unidirectional_sequence_lstm unpack zeros_like""".split()
 )
 """Operators that TFLite Micro registers (``micro_mutable_op_resolver.h``, autumn 2026)."""
 
-INT16 = frozenset(
-    """add average_pool_2d batch_matmul concatenation conv_2d depthwise_conv_2d dequantize
-    fully_connected leaky_relu logistic max_pool_2d maximum mean minimum mul pack pad padv2
-    quantize relu reduce_max reshape slice softmax split split_v squeeze strided_slice sub sum
-    svdf tanh transpose transpose_conv unidirectional_sequence_lstm unpack expand_dims""".split()
+FLOAT_ONLY = frozenset(
+    """ceil cos exp floor floor_div floor_mod l2_pool_2d log neg round sin sqrt square""".split()
 )
-"""Operators with an int16 kernel there."""
+"""Operators with a float kernel alone there."""
+
+INT16 = frozenset(
+    """abs add average_pool_2d batch_matmul broadcast_to cast concatenation conv_2d
+    depthwise_conv_2d dequantize expand_dims fully_connected greater leaky_relu logistic
+    max_pool_2d maximum mean minimum mul pack pad padv2 quantize relu relu6 reshape
+    resize_nearest_neighbor reverse_v2 rsqrt select_v2 slice softmax split split_v
+    squared_difference squeeze strided_slice sub sum svdf tanh transpose transpose_conv
+    unidirectional_sequence_lstm unpack""".split()
+)
+"""Operators with an int16 kernel there; like the two above, tried one by one on the
+``tflite-micro`` wheel (``tests/backends/test_tflm.py``)."""
 
 RUNTIME_BYTES = 114
 EVAL_TENSOR_BYTES = 12
@@ -61,6 +69,7 @@ _OPERATOR_BYTES = {
     "dequantize": 16, "elu": 272, "prelu": 48,
 }  # fmt: skip
 _OTHER_OPERATOR_BYTES = 48
+_REDUCTIONS = frozenset({"mean", "sum", "reduce_max", "reduce_min"})
 _PER_CHANNEL = frozenset({"conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv"})
 
 REFERENCE = flash.Kernels(
@@ -122,6 +131,11 @@ def _no_int16(graph: Graph, op: Op) -> bool:
     return "int16" in dtypes and op.kind not in INT16
 
 
+def _float_only(graph: Graph, op: Op) -> bool:
+    """TFLite Micro runs this operator on floats alone."""
+    return op.kind in FLOAT_ONLY and graph.tensors[op.inputs[0]].dtype != "float32"
+
+
 def _hybrid(graph: Graph, op: Op) -> bool:
     """TFLite Micro runs no operator with float activations and integer weights."""
     if op.kind not in _PER_CHANNEL:
@@ -143,7 +157,12 @@ def _low_bits(graph: Graph, op: Op) -> bool:
 
 
 RULES: tuple[tuple[Callable[[Graph, Op], bool], str], ...] = (
-    (_unknown, "Replace the layer by one of a supported operator, e.g. ReLU for GELU."),
+    (
+        _unknown,
+        "Replace the layer that makes it by one of a supported operator, e.g. GELU by ReLU, "
+        "UpSampling2D by Conv2DTranspose.",
+    ),
+    (_float_only, "Replace the layer that makes it by one that quantizes, e.g. ReLU."),
     (_no_int16, "Use 8-bit activations: Space(activation_bits=(8,))."),
     (_hybrid, "Quantize statically: give calibration data."),
     (_low_bits, "Use 8-bit weights there: Space(weight_bits=(8,))."),
@@ -221,6 +240,8 @@ def reference_scratch(columns: Columns) -> list[tuple[int, Ints]]:
     n = np.ones(len(columns), np.int64)
     for i, op in enumerate(columns.graph.ops):
         made = columns.elements[:, op.outputs[0]]
+        rank = len(columns.graph.tensors[op.inputs[0]].shape)
+        dtype = columns.graph.tensors[op.inputs[0]].dtype
         if op.kind in ("conv_2d", "depthwise_conv_2d", "fully_connected"):
             # 4-bit weights are unpacked to a byte each (conv_common.cc).
             low = columns.bits[:, op.inputs[1]] == BITS["int4"]
@@ -230,10 +251,13 @@ def reference_scratch(columns: Columns) -> list[tuple[int, Ints]]:
             wide = 8 if columns.graph.tensors[op.outputs[0]].dtype == "int16" else 4
             if columns.graph.tensors[op.outputs[0]].dtype != "float32":
                 found.append((i, made * wide))
-        elif op.kind in ("mean", "sum") and columns.graph.tensors[op.inputs[0]].dtype != "float32":
-            rank = len(columns.graph.tensors[op.inputs[0]].shape)
+        elif op.kind in _REDUCTIONS:
             axes = columns.graph.tensors[op.inputs[1]].elements
-            found += [(i, n * 4 * rank), (i, n * 4 * axes), (i, made * 4)]
+            found += [(i, n * 4 * rank), (i, n * 4 * axes)]
+            if op.kind in ("mean", "sum") and dtype != "float32":
+                found.append((i, made * 4))
+        elif op.kind == "mirror_pad":
+            found += [(i, n * 4 * rank), (i, n * 4 * rank)]
     return found
 
 
@@ -241,7 +265,8 @@ def cmsis_nn_scratch(columns: Columns) -> list[tuple[int, Ints]]:
     """The same for CMSIS-NN on a core with the DSP extension.
 
     Source: ``arm_convolve_get_buffer_sizes_s8.c`` and
-    ``arm_depthwise_conv_get_buffer_sizes_s8.c`` of CMSIS-NN 7; gcc builds need none for 1x1.
+    ``arm_depthwise_conv_get_buffer_sizes_s8.c`` of CMSIS-NN 7; gcc builds need none for 1x1, but
+    at 16 bits (``arm_convolve_wrapper_s16``) there is no kernel of its own for it.
     """
     found: list[tuple[int, Ints]] = []
     graph = columns.graph
@@ -249,7 +274,8 @@ def cmsis_nn_scratch(columns: Columns) -> list[tuple[int, Ints]]:
         weights = columns.shapes[:, op.inputs[1]] if len(op.inputs) > 1 else None
         if op.kind == "conv_2d" and weights is not None:
             _, height, width, depth = weights[:, -4:].T
-            pointwise = (height == 1) & (width == 1) & (op.dilation == (1, 1))
+            narrow = graph.tensors[op.inputs[0]].dtype == "int8"
+            pointwise = (height == 1) & (width == 1) & (op.dilation == (1, 1)) & narrow
             columns_ = height * width * depth
             found.append((i, np.where(pointwise, 0, 2 * 2 * (-(-columns_ // 4) * 4))))
         elif op.kind == "depthwise_conv_2d" and weights is not None:
@@ -258,11 +284,10 @@ def cmsis_nn_scratch(columns: Columns) -> list[tuple[int, Ints]]:
             found.append((i, 4 * columns.shapes[:, op.inputs[0], -1]))
         elif op.kind == "transpose_conv":
             found.append((i, 4 * columns.elements[:, op.outputs[0]]))
-    reference = {op for op, _ in found}
     found += [
         item
         for item in reference_scratch(columns)
-        if item[0] not in reference and graph.ops[item[0]].kind in ("mean", "sum")
+        if graph.ops[item[0]].kind in _REDUCTIONS | {"mirror_pad"}
     ]
     return sorted(((i, size) for i, size in found), key=lambda item: item[0])
 
