@@ -17,7 +17,7 @@ from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, Residu
 from hwsearch.cost.fit import Cell, Floats, Hierarchy
 from hwsearch.cost.kernels import CLASSES, QUANTITIES
 from hwsearch.cost.latency import SMALL, SMALL_CYCLES
-from hwsearch.cost.priors import TREES, Tree, core_scale, spread
+from hwsearch.cost.priors import TREES, Tree, spread
 from hwsearch.cost.published import Observation, observations
 
 LAYER = "layer"
@@ -77,7 +77,7 @@ def hierarchy_of(tree: Tree, cells: Iterable[Cell]) -> Hierarchy:
         for core in cores
         for version in versions
     }
-    return Hierarchy(tree.prior, tree.kin, tree.levels, sorted(asked | set(cells)), core_scale)
+    return Hierarchy(tree.prior, tree.kin, tree.levels, sorted(asked | set(cells)), tree.scale)
 
 
 def features(tree: Tree, rows: Sequence[Observation]) -> Floats:

@@ -11,6 +11,8 @@ measurement of them. Float networks have no estimate.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, shipped
@@ -27,14 +29,15 @@ SMALL = "small"
 RANKING_ONLY = 0.30
 """Least half width of the band where nothing was measured: enough to rank, not to promise."""
 
-NEWEST = {
-    "tflm": "2026",
-    "tflm-cmsis-nn": "2026",
-    "x-cube-ai": "10.2",
-    "microtvm-native": "mlperf-v1.1",
-    "microtvm-cmsis-nn": "mlperf-v1.1",
+VERSIONS = {
+    "tflm": ("2026",),
+    "tflm-cmsis-nn": ("2026", "mlperf-v1.2", "mlperf-v0.7"),
+    "x-cube-ai": ("10.2",),
+    "microtvm-native": ("mlperf-v1.1",),
+    "microtvm-cmsis-nn": ("mlperf-v1.1",),
 }
-"""The version that a runtime's bare name means."""
+"""What a runtime's bare name means: the first version that was measured on the core, else the
+first. TFLite Micro of 2020 and 2.3.1, with other kernels, only when asked for."""
 
 KIN = {"M0": "M0+", "M23": "M0+", "M3": "M4", "M55": "M85"}
 """The nearest core with coefficients, for cores that nobody measured."""
@@ -52,8 +55,8 @@ def cycles(
     Args:
         columns: n candidates.
         core: as :class:`hwsearch.board.Board` names it.
-        runtime: as the published data name it; ``"x-cube-ai-8.1"`` names its version itself.
-        version: of the runtime; defaults to the newest known.
+        runtime: as the published data name it; may end in a version: ``"x-cube-ai-8.1"``.
+        version: of the runtime; defaults as :data:`VERSIONS` says.
         coefficients: defaults to those shipped.
     """
     chosen = coefficient_set(core, runtime, version, coefficients)
@@ -78,7 +81,7 @@ def coefficient_set(
 ) -> CoefficientSet | None:
     """The set that :func:`cycles` uses: of this core, else of the nearest one, else None."""
     known = (coefficients or shipped()).by_name
-    name, version = _named(runtime, version)
+    name, version = _named(core, runtime, version, known)
     bare = core.split("+")[0]  # "M33+MVP" is an M33 with an accelerator
     for candidate in (core, bare, KIN.get(bare, core)):
         if (candidate, name, version) in known:
@@ -86,11 +89,22 @@ def coefficient_set(
     return None
 
 
-def _named(runtime: str, version: str | None) -> tuple[str, str]:
+def _named(
+    core: str,
+    runtime: str,
+    version: str | None,
+    known: Mapping[tuple[str, str, str], CoefficientSet],
+) -> tuple[str, str]:
     """(runtime, version) as the coefficients are keyed."""
-    if runtime.startswith("x-cube-ai-"):
-        return "x-cube-ai", runtime.removeprefix("x-cube-ai-")
-    return runtime, version or NEWEST.get(runtime, "")
+    if runtime not in VERSIONS and version is None:
+        for name in sorted(VERSIONS, key=len, reverse=True):
+            if runtime.startswith(f"{name}-"):
+                return name, runtime.removeprefix(f"{name}-")
+    if version is None and runtime in VERSIONS:
+        measured = (v for v in VERSIONS[runtime] if (core, runtime, v) in known)
+        measured = (v for v in measured if known[core, runtime, v].rows)
+        return runtime, next(measured, VERSIONS[runtime][0])
+    return runtime, version or ""
 
 
 def kind_of(graph: Graph) -> str:
@@ -119,7 +133,7 @@ def band(
     """
     known = coefficients or shipped()
     chosen = coefficient_set(core, runtime, version, known)
-    name, version = _named(runtime, version)
+    name, version = _named(core, runtime, version, known.by_name)
     groups = {(r.core, r.runtime, r.version, r.kind): r for r in known.residuals}
     rest = SMALL if kind == SMALL else ANY
     for key in ((core, name, version, kind), (core, name, version, rest), (core, name, ANY, rest)):

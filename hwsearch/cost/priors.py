@@ -22,13 +22,19 @@ class Tree:
         runtimes: their names.
         prior: feature to cycles; a feature is ``"class.quantity"`` or ``"class|class.quantity"``.
         levels: the hierarchy, widest first.
+        core_scale: per core the cycles relative to an M4's that are expected before seeing data.
         asked: per runtime (cores, versions) that get coefficients even where nobody measured.
     """
 
     runtimes: tuple[str, ...]
     prior: dict[str, float]
     levels: tuple[Level, ...]
+    core_scale: dict[str, float]
     asked: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+
+    def scale(self, cell: Cell) -> float:
+        """``core_scale`` of a cell; 1 for a core that is not in it."""
+        return self.core_scale.get(cell[0], 1.0)
 
     @property
     def kin(self) -> dict[str, str]:
@@ -48,15 +54,13 @@ def spread(feature: str) -> tuple[tuple[str, ...], str]:
     return tuple(names.split("|")), quantity
 
 
-CORE_SCALE = {"M0+": 4.8, "M4": 1.0, "M7": 0.57, "M33": 0.83, "M85": 0.11}
-"""Cycles relative to an M4's, before seeing the runtime's own data: geometric means over ResNet-8
-and DS-CNN of submissions that ran one runtime on several cores (MLPerf Tiny: bosch-hale, plumerai,
-x-cube-ai; M85: Renesas' TFLite Micro against microTVM, both CMSIS-NN)."""
+SIMD_SCALE = {"M0+": 4.8, "M4": 1.0, "M7": 0.57, "M33": 0.83, "M85": 0.11}
+"""Cycles of SIMD kernels relative to an M4's, before seeing the runtime's own data: geometric
+means over ResNet-8 and DS-CNN of submissions that ran one runtime on several cores (MLPerf Tiny:
+bosch-hale, plumerai, x-cube-ai; M85: Renesas' TFLite Micro against microTVM, both CMSIS-NN)."""
 
-
-def core_scale(cell: Cell) -> float:
-    """CORE_SCALE of a cell; 1 for a core that is not in it."""
-    return CORE_SCALE.get(cell[0], 1.0)
+SCALAR_SCALE = {"M0+": 1.39, "M4": 1.0, "M7": 0.68, "M33": 0.85, "M85": 0.54}
+"""The same of plain C: inverse of Arm's CoreMark/MHz (2.46, 3.42, 5.01, 4.02, 6.28)."""
 
 
 def _everything(cell: Cell) -> str:
@@ -102,6 +106,7 @@ XCUBE = Tree(
         Level(_runtime_version, 0.3, 0.0, 0.1),
         Level(_cell, 0.1, 0.0, 0.0),
     ),
+    SIMD_SCALE,
     {"x-cube-ai": (("M4", "M7", "M33"), ("7.1", "7.3", "8.0", "8.1", "9.0", "10.2"))},
 )  # fmt: skip
 
@@ -130,6 +135,7 @@ CMSIS = Tree(
         "softmax.out": 500.0, "cast.out": 30.0, "reshape.out": 8.0, "activation.out": 30.0,
     },
     _TFLM_LEVELS,
+    SIMD_SCALE,
     {
         "tflm-cmsis-nn": (("M0+", "M4", "M7", "M33", "M85"), ("2020", "2.3.1", "2026")),
         "microtvm-cmsis-nn": (("M4", "M7", "M33"), ("mlperf-v1.0", "mlperf-v1.1")),
@@ -148,6 +154,7 @@ REFERENCE = Tree(
         "softmax.out": 500.0, "cast.out": 30.0, "reshape.out": 8.0, "activation.out": 60.0,
     },
     _TFLM_LEVELS,
+    SCALAR_SCALE,
     {
         "tflm": (("M0+", "M4", "M7", "M33", "M85"), ("2020", "2026")),
         "microtvm-native": (("M4", "M7", "M33"), ("mlperf-v1.0", "mlperf-v1.1")),
