@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 const char *engine_name(void);
 
 /* CRC-32 of the .tflite that it runs. */
@@ -29,5 +33,9 @@ uint32_t engine_arena_bytes(void);
 
 /* Layers that call command_layer; 0 when built without per-layer ticks. */
 uint32_t engine_layers(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

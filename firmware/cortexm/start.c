@@ -13,6 +13,11 @@ extern uint32_t image_data_start[], image_data_end[], image_bss_start[], image_b
 extern const uint32_t image_data_source[];
 extern uint32_t image_stack_limit[], image_stack_top[];
 
+#if defined(CALL_CONSTRUCTORS) /* of C++ engines */
+typedef void constructor(void);
+extern constructor *const image_init_start[], *const image_init_end[];
+#endif
+
 int main(void);
 void start_reset(void);
 void start_fault(void);
@@ -65,6 +70,11 @@ void start_reset(void)
     for (uint32_t *to = image_bss_start; to < image_bss_end; to++) {
         *to = 0;
     }
+#if defined(CALL_CONSTRUCTORS)
+    for (constructor *const *call = image_init_start; call < image_init_end; call++) {
+        (*call)();
+    }
+#endif
     (void)main();
     halt();
 }

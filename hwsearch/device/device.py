@@ -9,6 +9,7 @@ from typing import Protocol
 
 from hwsearch.device.session import Session
 from hwsearch.device.wire import Hello, Memory, Ticks
+from hwsearch.errors import WireError
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,19 @@ class WireDevice:
         return self.session.hello
 
     def run(self, samples: Sequence[Sequence[bytes]], repeats: int = 1) -> Measured:
-        """See :meth:`Device.run`."""
+        """See :meth:`Device.run`; a reset after the last sample is a WireError."""
         outputs, ticks = [], []
         for sample in samples:
             made, timed = self.session.run(sample, repeats)
             outputs.append(made)
             ticks.append(timed)
+        layer_ticks = self.session.layer_ticks() if ticks else ()
+        memory = self.memory()
+        if ticks and memory.stack_bytes and not memory.stack_used_bytes:
+            raise WireError(
+                f"{self.hello.board} was reset after the last sample: its stack gauge is empty. "
+                "Repeat the run."
+            )
         middle = statistics.median([t.total / t.repeats for t in ticks]) if ticks else 0.0
         most, least = (
             max((t.most for t in ticks), default=0),
@@ -145,8 +153,8 @@ class WireDevice:
             cycles=self._cycles() if ticks else None,
             latency_s=middle / hz if self.kind == "board" and hz and ticks else None,
             spread=(most - least) / 2 / middle if middle else 0.0,
-            memory=self.memory(),
-            layer_ticks=self.session.layer_ticks() if ticks else (),
+            memory=memory,
+            layer_ticks=layer_ticks,
         )
 
     def memory(self) -> Memory:

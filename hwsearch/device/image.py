@@ -11,10 +11,11 @@ from pathlib import Path
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from hwsearch.device import tflm
 from hwsearch.device.boot2 import write_checksum
 from hwsearch.device.port import FIRMWARE, Port, port
 from hwsearch.device.toolchain import WARNINGS, Toolchain, find, find_host
-from hwsearch.errors import ImageError, ToolchainError
+from hwsearch.errors import ImageError, ToolchainError, UnknownNameError
 
 SERVICE = ("main.c", "command.c", "wire.c")
 
@@ -102,7 +103,7 @@ def build(
         model: folder of the model's C sources, with ``model.h`` (see ``firmware/kernels``).
         port_name: a folder of ``firmware/ports``.
         out: folder for objects and the image; made if absent.
-        engine: a folder of ``firmware/engines``.
+        engine: a folder of ``firmware/engines``; ``"tflm"`` needs :mod:`hwsearch.device.tflm`.
         toolchain: ``"gcc"`` or ``"zig"``; default the first there is.
         flags: optimization flags.
         layers: build with per-layer ticks.
@@ -110,16 +111,20 @@ def build(
     Raises:
         ImageError: no model in the folder, or the image does not fit: which section, by how much.
         ToolchainError: no compiler, or it failed; carries its output.
-        UnknownNameError: no such port or toolchain.
+        UnknownNameError: no such port, engine or toolchain.
     """
     target = port(port_name)
+    engines = [path.name for path in (FIRMWARE / "engines").iterdir()]
+    if engine not in engines:
+        raise UnknownNameError("engine", engine, engines)
     compiler = find_host() if target.is_host else find(toolchain)
     digest = model_digest(model)
+    libraries = _tflm(compiler) if engine == "tflm" else None
     groups = {
         "startup": [p for p in target.source_paths if p.name == "start.c"],
         "service": [FIRMWARE / s for s in SERVICE if not (target.is_host and s == "main.c")]
         + [p for p in target.source_paths if p.name != "start.c"],
-        "engine": sorted((FIRMWARE / "engines" / engine).glob("*.c")),
+        "engine": sorted((FIRMWARE / "engines" / engine).glob("engine.c*")),
         "model": sorted(model.glob("*.c")),
         "lib": [] if target.is_host else [FIRMWARE / "lib" / "memory.c"],
     }
@@ -136,9 +141,11 @@ def build(
             "-DMODEL_LAYER_HOOK(i)=command_layer((uint32_t)(i))",
             '-DMODEL_LAYER_HOOK_HEADER="command.h"',
         ]
+    if libraries:
+        common += [f"-isystem{libraries[0]}", "-DCALL_CONSTRUCTORS"]
     objects = _compile(compiler, common, groups, out)
     path = out / ("image.so" if target.is_host else "image.elf")
-    _link(compiler, target, objects, path)
+    _link(compiler, target, objects, path, libraries[1] if libraries else None)
     if target.boot2:
         write_checksum(path)
     return Image(
@@ -172,6 +179,15 @@ def section_bytes(elf: Path) -> dict[str, int]:
         }
 
 
+def _tflm(compiler: Toolchain) -> tuple[Path, Path]:
+    if compiler.name != "gcc":
+        raise ToolchainError(
+            f"engine 'tflm' is C++, which {compiler} does not build for this port: install "
+            "Debian's gcc-arm-none-eabi and libstdc++-arm-none-eabi-newlib, and name another port."
+        )
+    return tflm.library()
+
+
 def _includes(target: Port, model: Path) -> list[str]:
     folders = [model, FIRMWARE, FIRMWARE / "cortexm", *{p.parent for p in target.source_paths}]
     includes = [f"-I{folder}" for folder in folders]
@@ -187,14 +203,23 @@ def _compile(
         jobs += [(source, out / group / f"{source.stem}.o") for source in sources]
 
     def compile_one(job: tuple[Path, Path]) -> Path:
-        compiler.run([*common, "-c", job[0], "-o", job[1]])
+        flags = common
+        if job[0].suffix == ".cc":
+            flags = [*tflm.COMPILE, *(flag for flag in common if flag != "-std=c11")]
+        compiler.run([*flags, "-c", job[0], "-o", job[1]])
         return job[1]
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(compile_one, jobs))
 
 
-def _link(compiler: Toolchain, target: Port, objects: Sequence[Path], path: Path) -> None:
+def _link(
+    compiler: Toolchain,
+    target: Port,
+    objects: Sequence[Path],
+    path: Path,
+    library: Path | None,
+) -> None:
     if target.is_host:
         compiler.run(["-shared", *objects, "-o", path])
         return
@@ -204,6 +229,8 @@ def _link(compiler: Toolchain, target: Port, objects: Sequence[Path], path: Path
         *compiler.core_flags(target.core), "-O2", "-nostdlib", "-Wl,--gc-sections", *objects,
         "-T", script, "-o", path,
     ]  # fmt: skip
+    if library:
+        arguments += ["-Wl,--start-group", library, *tflm.LINK, "-lgcc", "-Wl,--end-group"]
     if compiler.name == "gcc":
         arguments += ["-lgcc", "-Wl,--no-warn-rwx-segments"]
     else:
