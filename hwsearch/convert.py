@@ -81,7 +81,7 @@ def to_float_tflite(model: keras.Model) -> bytes:
         )
     try:
         with _silence():
-            content = _convert(_with_batch_of_one(model))
+            content = _convert(model)
     except Exception as error:
         raise ConversionError(
             f"TensorFlow could not convert model {model.name!r}: {_reason(error)} If it names "
@@ -90,24 +90,12 @@ def to_float_tflite(model: keras.Model) -> bytes:
     return _signed(content, *names(model))
 
 
-def _with_batch_of_one(model: keras.Model) -> keras.Model:
-    """The model itself, or a clone where its inputs fix another batch."""
-    core = keras_channels.functional(model)
-    if all(tensor.shape[0] in (None, 1) for tensor in core.inputs):
-        return model
-    inputs = [
-        keras.Input(batch_shape=(1, *t.shape[1:]), dtype=t.dtype, name=t.name) for t in core.inputs
-    ]
-    clone = keras.models.clone_model(core, keras.tree.pack_sequence_as(core.input, inputs))
-    clone.set_weights(model.get_weights())
-    return clone
-
-
 def _convert(model: keras.Model) -> bytes:
     core = keras_channels.functional(model)
 
     def call(*flat: Any) -> tuple[Any, ...]:
-        outputs = core(keras.tree.pack_sequence_as(core.input, list(flat)), training=False)
+        inputs = keras.tree.pack_sequence_as(core.input, list(flat))
+        outputs = core.call(inputs, training=False)  # not core(…): it insists on a fixed batch
         return tuple(tf.identity(tensor) for tensor in keras.tree.flatten(outputs))
 
     specs = [

@@ -279,13 +279,21 @@ def randomise(model: keras.Model, seed: int = 0) -> keras.Model:
         else:
             values = rng.normal(0, 0.5, shape)
         weight.assign(values.astype(weight.dtype))
+    for _, layer in keras_channels.layers(model):
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
     return model
 
 
 def random_inputs(model: keras.Model, batch: int = 2, seed: int = 1) -> list[np.ndarray]:
-    """One random array per input of the model, of its dtype."""
+    """One random array per input of the model, of its dtype; integers under 8."""
     rng = np.random.default_rng(seed)
-    return [rng.normal(size=(batch, *t.shape[1:])).astype(t.dtype) for t in model.inputs]
+    return [
+        rng.integers(0, 8, (batch, *t.shape[1:])).astype(t.dtype)
+        if "int" in t.dtype
+        else rng.normal(size=(batch, *t.shape[1:])).astype(t.dtype)
+        for t in model.inputs
+    ]
 
 
 def random_keep(groups, seed: int = 0) -> dict[str, np.ndarray]:

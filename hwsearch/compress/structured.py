@@ -157,6 +157,8 @@ def _set_weights(copy: Any, layer: Any, path: str, groups: ChannelGroups, kept: 
             f"pruning, expected {[value.shape for value in values]}. Please report this model."
         )
     copy.set_weights(values)
+    if hasattr(copy, "finalize_state"):  # preprocessing keeps constants made from its weights
+        copy.finalize_state()
 
 
 def _masks(

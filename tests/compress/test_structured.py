@@ -174,6 +174,34 @@ def test_dictionaries_of_inputs_and_outputs_stay_dictionaries() -> None:
         np.testing.assert_allclose(got[key], expected[key], rtol=1e-5, atol=1e-6)
 
 
+def test_layers_that_are_not_understood_are_copied_whole() -> None:
+    image, words = keras.Input((6, 6, 3)), keras.Input((8,), dtype="int32")
+    x = L.Normalization(name="normal")(image)
+    x = L.GroupNormalization(3)(L.Conv2D(6, 3)(L.Conv2D(5, 3, padding="same", name="cut")(x)))
+    x = L.Reshape((-1, 6))(x)
+    y = L.Conv1D(9, 3, name="cut_too")(L.Embedding(20, 7, name="words")(words))
+    y = L.Bidirectional(L.LSTM(3, return_sequences=True))(y)
+    y = L.TimeDistributed(L.Dense(6))(L.LayerNormalization()(y))
+    x = L.MultiHeadAttention(2, 4)(x, y)
+    z = L.Flatten()(L.Conv1D(4, 2, name="cut_last")(x))
+    model = networks.randomise(keras.Model([image, words], L.Dense(2)(z)))
+    groups = keras_channels.groups(model)
+    assert set(groups.names) == {"cut", "words", "cut_last"}
+    keep = networks.random_keep(groups)
+    pruned = structured.prune(model, groups, keep)
+    assert pruned.get_layer("words").output_dim == len(keep["words"])
+    assert relative_error(pruned, structured.zeroed(model, groups, keep)) <= 1e-6
+
+
+def test_frozen_reasons_name_every_layer_that_is_not_understood() -> None:
+    inputs = keras.Input((8, 3))
+    x = L.LSTM(4, name="lstm")(L.Conv1D(6, 3, name="conv")(inputs))
+    groups = keras_channels.groups(keras.Model(inputs, L.Dense(2)(x)))
+    assert groups.names == ()
+    (reason,) = [reason for layer, reason in groups.frozen if layer == "lstm"]
+    assert "LSTM" in reason and "'conv'" in reason
+
+
 def test_a_pruned_model_trains_and_saves(tmp_path) -> None:
     model = networks.randomise(networks.nested())
     groups = keras_channels.groups(model)

@@ -178,13 +178,13 @@ def test_widths_out_of_range_are_an_error() -> None:
 def test_a_batch_is_fast() -> None:
     _, groups, _, shapes = small("resnet8")
     widths = np.random.default_rng(0).integers(1, groups.widths + 1, (256, len(groups.groups)))
-    shapes.shapes(widths)
-    begin = time.perf_counter()
-    for _ in range(10):
+    seconds = []
+    for _ in range(20):
+        begin = time.perf_counter()
         shapes.shapes(widths)
-    milliseconds = (time.perf_counter() - begin) / 10 * 1e3
-    print(f"256 shapes of ResNet-8: {milliseconds:.2f} ms")
-    assert milliseconds < 10  # 0.15 on an idle machine
+        seconds.append(time.perf_counter() - begin)
+    print(f"256 x the shapes of ResNet-8: {min(seconds) * 1e3:.2f} ms")
+    assert min(seconds) < 2.5e-3  # measured 0.1 ms
 
 
 def quantized(content: bytes, model: keras.Model, in_float: str = "") -> Graph:
