@@ -63,6 +63,8 @@ def cycles(
     if chosen is None or is_float(columns.graph):
         return None
     amounts, kernel = quantities(columns)
+    if (kernel == kernel[:1]).all():  # all but always: one table serves the batch
+        kernel = kernel[:1]
     result: Floats = np.einsum("noq,noq->no", amounts, chosen.table[kernel])
     return result
 
