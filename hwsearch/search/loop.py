@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
 
 from hwsearch.candidate import Candidate, Trained
 from hwsearch.cost.cost import CostColumns
+from hwsearch.errors import StudyError
 from hwsearch.search import children
 from hwsearch.search import study as studies
 from hwsearch.search.task import Counts, Task, objectives
@@ -99,6 +102,11 @@ class Search:
             self._stop.set()
             for worker in workers:
                 worker.join()
+        if isinstance(self._error, OSError | SQLAlchemyError | StorageInternalError):
+            raise StudyError(
+                f"the study in {self.task.directory} cannot be written: {self._error}. Free disk "
+                "space; the same call goes on where this one stopped."
+            ) from self._error
         if self._error is not None:
             raise self._error
 

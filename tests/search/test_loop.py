@@ -21,17 +21,20 @@ from hwsearch.search.study import open_study, owned
 TESTS = Path(__file__).parents[1]
 
 
-def test_rejected_asks_touch_no_tensorflow_and_train_nothing(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+def run(script: str, directory: Path) -> str:
     done = subprocess.run(
-        [sys.executable, str(TESTS / "search" / "reject_only.py"), str(tmp_path)],
+        [sys.executable, str(TESTS / "search" / script), str(directory)],
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env=os.environ | {"PYTHONPATH": str(TESTS)},
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    return done.stdout
+
+
+def test_rejected_asks_touch_no_tensorflow_and_train_nothing(tmp_path: Path) -> None:
+    said = json.loads(run("reject_only.py", tmp_path))
     assert said["asked"] == said["rejected"] == said["expected"]
     assert said["modules"] == []
     assert said["children"] == 0
@@ -97,3 +100,11 @@ def test_leaves_fit_and_start_with_the_one_asked_for(tmp_path: Path) -> None:
     assert (chosen.budget.excesses(costs) <= 0).all()
     scored = {leaf.digest for leaf in leaves}
     assert chosen.leaves(configuration, scored) == [configuration]
+
+
+def test_a_full_disk_ends_the_search_with_what_to_do_and_loses_nothing_told(
+    tmp_path: Path,
+) -> None:
+    asked, told, message = run("full_disk.py", tmp_path).split(" ", 2)
+    assert "cannot be written" in message and "Free disk space" in message
+    assert int(asked) - 1 <= int(told) <= int(asked)
