@@ -5,7 +5,13 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from hwsearch.plot import hypervolume_figure, ops_figure, pareto_figure, svg
+from hwsearch.plot import (
+    deployed_memory_figure,
+    hypervolume_figure,
+    ops_figure,
+    pareto_figure,
+    svg,
+)
 from hwsearch.table import explain, html_table, title
 
 if TYPE_CHECKING:
@@ -24,6 +30,9 @@ def page(report: Report) -> str:
     if report.chosen is not None and report.chosen.cost.ops:
         name = f"Trial {report.chosen.number} by operator"
         figures.append((name, ops_figure(report.chosen.cost)))
+    plan = None if report.chosen is None else deployed_memory_figure(report.chosen)
+    if plan is not None:
+        figures.append(("Memory", plan))
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f"<title>{html.escape(title(report))}</title><style>{_STYLE}</style></head><body>",

@@ -11,19 +11,23 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from hwsearch.backends import backends
 from hwsearch.budget import shown
 from hwsearch.candidate import Trained
+from hwsearch.cost import memory
+from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Cost, Floats
 from hwsearch.cost.memory import Plan
 from hwsearch.errors import InputError
+from hwsearch.graph.tflite import read
 from hwsearch.pareto import Mode, hypervolumes
 
 if TYPE_CHECKING:
-    from hwsearch.report import Report
+    from hwsearch.report import Choice, Report
 
 BLUE, ORANGE, GREEN, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"
 GREY, INK = "#9A9A9A", "#222222"
@@ -152,6 +156,28 @@ def memory_figure(
         ax.set_title("memory over time: a box is a buffer; most is alive in the shaded columns")
         ax.grid(False)
     return figure
+
+
+def deployed_memory_figure(choice: Choice) -> Any | None:
+    """The plan of a model's ``.tflite`` by its own runtime; None where that tells none."""
+    runtime = backends().get(choice.configuration.backend)
+    if not isinstance(runtime, Planner) or not choice.tflite.is_file():
+        return None
+    columns = Columns.of(read(choice.tflite).graph)
+    scratch = runtime.scratch(columns)
+    names = memory.buffer_names(columns.graph, scratch)
+    return memory_figure(
+        memory.plan(columns, scratch), names, ops=[op.kind for op in columns.graph.ops]
+    )
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """A backend whose arena is TFLite Micro's plan of activations and its own scratch buffers."""
+
+    def scratch(self, columns: Columns) -> list[tuple[int, Ints]]:
+        """(operator, int64 [n] bytes) of each scratch buffer."""
+        ...
 
 
 def overview(report: Report) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import tempfile
@@ -32,3 +33,17 @@ def silence() -> Iterator[None]:
             for fd, copy in kept:
                 os.dup2(copy, fd)
                 os.close(copy)
+
+
+@contextmanager
+def hushed(*names: str) -> Iterator[None]:
+    """Lets the loggers of these names say nothing but errors."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -11,9 +11,14 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsearch import plot
 from hwsearch.budget import shown
 from hwsearch.candidate import Score, Trained, Verified
 from hwsearch.cost.cost import COSTS, Cost
+from hwsearch.graph.tflite import read
 from hwsearch.pareto import Mode
 from hwsearch.report import Report, as_text
 from hwsearch.space import Layout
@@ -156,12 +161,14 @@ def search(report: Report, rejected: Sequence[Mapping[str, object]]) -> Run:
 
 def write_pictures(report: Report, folder: Path) -> None:
     """``report.html``, ``pareto.png``, ``hypervolume.png`` … of a search."""
-    from hwsearch.plot import hypervolume_figure, ops_figure, pareto_figure, save
-
-    save(pareto_figure(report), folder / "pareto.png")
-    save(hypervolume_figure(report), folder / "hypervolume.png")
+    save = plot.save
+    save(plot.pareto_figure(report), folder / "pareto.png")
+    save(plot.hypervolume_figure(report), folder / "hypervolume.png")
     if report.chosen is not None and report.chosen.cost.ops:
-        save(ops_figure(report.chosen.cost), folder / "operators.png")
+        save(plot.ops_figure(report.chosen.cost), folder / "operators.png")
+    plan = None if report.chosen is None else plot.deployed_memory_figure(report.chosen)
+    if plan is not None:
+        save(plan, folder / "memory.png")
     report.html(folder / "report.html")
 
 
@@ -220,6 +227,33 @@ def model_tags(report: Report) -> dict[str, str]:
 def model_description(report: Report) -> str:
     """Markdown."""
     return f"{title(report)}\n\n{explain(report)}\n"
+
+
+def signature(tflite: Path) -> dict[str, str]:
+    """MLflow's signature of a ``.tflite``: any number of samples, real numbers in and out."""
+    network = read(tflite).graph
+
+    def schema(indexes: Sequence[int]) -> str:
+        tensors = [network.tensors[i] for i in indexes]
+        specs: list[dict[str, object]] = [
+            {
+                "type": "tensor",
+                "tensor-spec": {"dtype": "float32", "shape": [-1, *t.shape[1:]]},
+                **({"name": t.name} if len(tensors) > 1 else {}),
+            }
+            for t in tensors
+        ]
+        return json.dumps(specs)
+
+    return {"inputs": schema(network.inputs), "outputs": schema(network.outputs)}
+
+
+def example(tflite: Path) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+    """One sample of zeros: what the network's input looks like; by name where it has several."""
+    network = read(tflite).graph
+    tensors = [network.tensors[i] for i in network.inputs]
+    samples = {t.name: np.zeros((1, *t.shape[1:]), np.float32) for t in tensors}
+    return samples if len(samples) > 1 else next(iter(samples.values()))
 
 
 def requirements() -> list[str]:

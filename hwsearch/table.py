@@ -324,7 +324,7 @@ def _buys(report: Report, chosen: Choice) -> str:
 def _miss(report: Report) -> str:
     miss = report.nearest_miss
     if miss is None:
-        return "Nothing fits, and no configuration was costed."
+        return _floor(report)
     limit = report.budget.limits.get(miss.limit)
     takes = getattr(miss.candidate.cost, miss.limit, None)
     name = NAMES.get(miss.limit, miss.limit)
@@ -334,9 +334,28 @@ def _miss(report: Report) -> str:
         else ""
     )
     share = shown(miss.limit, miss.op_share)
+    op = f"; operator {miss.op_index} ({miss.op_kind}) takes {share} of it" if miss.op_kind else ""
     return (
-        f"Nothing fits. The nearest miss is trial {miss.candidate.number} "
-        f"({miss.candidate.configuration}): {name} over by {miss.excess:.1%}{figures}; operator "
-        f"{miss.op_index} ({miss.op_kind}) takes {share} of it. Raise the limit, allow more "
-        f"pruning of that layer (pruning_ratio), or name another board or backend."
+        f"Nothing fits. The nearest miss ({miss.candidate.configuration}): {name} over by "
+        f"{miss.excess:.1%}{figures}{op}. Raise the limit, allow more pruning (pruning_ratio) of "
+        f"that layer, or name another board or backend."
+    )
+
+
+def _floor(report: Report) -> str:
+    """When no cost is over: none was good enough, or none was scored."""
+    if not report.history:
+        return "Nothing was scored; the notes say why."
+    fits = [
+        t
+        for t in report.history
+        if all(e <= 0 for e in report.budget.excess(t.candidate.cost).values())
+    ]
+    pick = max if report.mode == "max" else min
+    best = pick(fits or report.history, key=lambda t: t.score.value)
+    asked = "" if report.budget.accuracy is None else f"; {report.budget.accuracy:g} was asked for"
+    return (
+        f"Models fit, but none is good enough: the best is trial {best.candidate.number} with "
+        f"{report.metric} {best.score.value:.4g}{asked}. Lower the floor (accuracy), raise a "
+        f"limit, or train longer (more trials; epochs of the space)."
     )

@@ -20,12 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hwsearch import runs
 from hwsearch.candidate import Trained
-from hwsearch.graph.tflite import read
 from hwsearch.pareto import Mode
+from hwsearch.quiet import hushed
 from hwsearch.report import Report
 from hwsearch.space import Layout
 
@@ -227,14 +225,20 @@ class Tracker:
             warnings.filterwarnings("ignore", message)
         from mlflow import MlflowClient  # sets the level of its own logger
 
-        with _quiet():
+        with hushed("mlflow", "alembic"):
             if self.uri.startswith("sqlite:///"):
                 Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             client = self._client = MlflowClient(self.uri)
             self._experiment_id = self._find_experiment(client)
         where = f"tags.`{STUDY}` = '{runs.quoted(self.study)}'"
         parents = []
-        for run in _search(client, self._experiment_id, where):
+        runs_of = client.search_runs(
+            [self._experiment_id],
+            where,
+            max_results=50_000,  # the most that MLflow gives
+            order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+        )
+        for run in runs_of:
             number = run.data.tags.get(TRIAL)
             if number is None:
                 parents.append(run)
@@ -314,7 +318,7 @@ class Tracker:
             client.log_artifacts(self._parent_id, folder)
         if report.chosen is not None:
             run_id = self._runs[report.chosen.number][0]
-            with _quiet():
+            with hushed("mlflow", "alembic"):
                 register(client, self._experiment_id, run_id, report)
         client.set_terminated(self._parent_id)
 
@@ -326,6 +330,7 @@ def register(client: MlflowClient, experiment_id: str, run_id: str, report: Repo
     """
     import mlflow.pyfunc
     from mlflow.entities import LoggedModelOutput
+    from mlflow.models import ModelSignature
 
     chosen = report.chosen
     assert chosen is not None
@@ -343,8 +348,8 @@ def register(client: MlflowClient, experiment_id: str, run_id: str, report: Repo
             loader_module="deployed_tflite",
             code_paths=[str(Path(__file__).with_name("deployed_tflite.py"))],
             data_path=str(chosen.tflite),
-            signature=_signature(chosen.tflite),
-            input_example=_example(chosen.tflite),
+            signature=ModelSignature.from_dict(runs.signature(chosen.tflite)),
+            input_example=runs.example(chosen.tflite),
             pip_requirements=runs.requirements(),
         )
         model = client.create_logged_model(experiment_id, name, run_id, tags)
@@ -384,53 +389,6 @@ def _log(
         )
 
 
-def _signature(tflite: Path) -> Any:
-    """MLflow's signature of a ``.tflite``: any number of samples, real numbers in and out."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    network = read(tflite).graph
-
-    def schema(indexes: Sequence[int]) -> Any:
-        tensors = [network.tensors[i] for i in indexes]
-        named = len(tensors) > 1
-        return Schema(
-            [
-                TensorSpec(np.dtype(np.float32), (-1, *t.shape[1:]), t.name if named else None)
-                for t in tensors
-            ]
-        )
-
-    return ModelSignature(schema(network.inputs), schema(network.outputs))
-
-
-def _example(tflite: Path) -> Any:
-    """One sample of zeros: what the network's input looks like."""
-    network = read(tflite).graph
-    samples = {
-        network.tensors[i].name: np.zeros((1, *network.tensors[i].shape[1:]), np.float32)
-        for i in network.inputs
-    }
-    return samples if len(samples) > 1 else next(iter(samples.values()))
-
-
-def _search(client: MlflowClient, experiment_id: str, where: str) -> Iterator[Any]:
-    """Every run that fits, oldest first."""
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id],
-            where,
-            max_results=1000,
-            order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """These environment variables, unless the user set them, while the block runs."""
@@ -441,17 +399,3 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in ours:
             os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow's own chatter (database migrations, model logging) kept from the terminal."""
-    chatter = [logging.getLogger(n) for n in ("mlflow", "alembic")]
-    levels = [c.level for c in chatter]
-    for c in chatter:
-        c.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for c, level in zip(chatter, levels, strict=True):
-            c.setLevel(level)

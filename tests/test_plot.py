@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from hwsearch import plot
+from hwsearch.backends import backend
 from hwsearch.budget import Budget
+from hwsearch.cost.columns import Columns
 from hwsearch.cost.memory import Lifetimes, align, greedy
 from hwsearch.errors import InputError
+from hwsearch.graph.tflite import read
 from hwsearch.report import Report
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -83,6 +86,15 @@ def test_the_memory_plan_draws_each_buffer_where_it_lies() -> None:
         box = (float(plan.offsets[0, i]), float(plan.sizes[0, i]), begin, span)
         assert any(np.allclose(box, d) for d in drawn), box
     assert any("arena 2." in t.get_text() for t in figure.axes[0].texts)
+
+
+def test_the_memory_of_the_chosen_is_its_runtimes_own_plan(report: Report) -> None:
+    figure = plot.deployed_memory_figure(report.chosen)
+    columns = Columns.of(read(report.chosen.tflite).graph)
+    arena = int(backend(report.chosen.configuration.backend).ram(columns).arena[0])
+    assert f"arena {arena / 1024:,.1f} KiB " in [t.get_text() for t in figure.axes[0].texts]
+    report.chosen.tflite.unlink()
+    assert plot.deployed_memory_figure(report.chosen) is None
 
 
 def test_files_are_the_same_each_time(report: Report, tmp_path: Path) -> None:

@@ -152,6 +152,16 @@ def test_when_nothing_fits_the_nearest_miss_is_explained(tmp_path: Path) -> None
     assert report.front == () and report.chosen is None
 
 
+def test_when_models_fit_but_none_is_good_enough_that_is_said(tmp_path: Path) -> None:
+    budget = replace(factories.BUDGET, accuracy=0.99)
+    report = factories.report(tmp_path, finalists=(), winner=None, budget=budget)
+    best = max(report.history, key=lambda t: t.score.value)
+    assert f"trial {best.candidate.number} with accuracy" in report.explain()
+    assert "0.99 was asked for" in report.explain() and "0.99" in report.table()
+    none = factories.report(tmp_path, 0, finalists=(), winner=None)
+    assert "Nothing was scored" in none.explain()
+
+
 def test_heaviest_is_none_without_a_break_down() -> None:
     bare = replace(factories.cost(), ops=())
     assert heaviest(bare, "ram_bytes") is None
@@ -193,6 +203,6 @@ def test_the_data_frame_has_a_row_a_trial_and_measurements_of_finalists(report: 
 
 def test_the_page_opens_offline(report: Report, tmp_path: Path) -> None:
     text = report.html(tmp_path / "r.html").read_text()
-    assert text.count("<svg") == 3 and "<script" not in text
+    assert text.count("<svg") == 4 and "<script" not in text
     sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"'#]*)""", text)
     assert [s for s in sources if s.startswith(("http", "//"))] == []

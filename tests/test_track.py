@@ -145,8 +145,8 @@ def test_finish_logs_counts_pictures_and_finalists(
     assert parent.data.metrics["asked"] == 142 and parent.data.metrics["rejected"] == 61
     files = {a.path for a in client.list_artifacts(parent.info.run_id)}
     assert files == {
-        "hypervolume.png", "operators.png", "pareto.png", "rejected.json", "report.html",
-        "report.json",
+        "hypervolume.png", "memory.png", "operators.png", "pareto.png", "rejected.json",
+        "report.html", "report.json",
     }  # fmt: skip
     folder = Path(client.download_artifacts(parent.info.run_id, ""))
     table = json.loads((folder / "rejected.json").read_text())

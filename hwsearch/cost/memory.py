@@ -137,3 +137,9 @@ def plan(columns: Columns, scratch: Sequence[tuple[int, Ints]]) -> Plan:
     if scratch:
         sizes = np.concatenate([sizes, np.stack([size for _, size in scratch], axis=1)], axis=1)
     return greedy(align(sizes), lifetimes)
+
+
+def buffer_names(graph: Graph, scratch: Sequence[tuple[int, Ints]]) -> tuple[str, ...]:
+    """Names of the buffers of :func:`plan` in its order: tensors, then scratch by its operator."""
+    index, _ = _activations(graph, tuple(op for op, _ in scratch))
+    return (*(graph.tensors[i].name for i in index), *(f"scratch of {op}" for op, _ in scratch))
