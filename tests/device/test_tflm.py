@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tflite_network import Network
 
 from hwsearch.device import build, tflm
 from hwsearch.device import open as open_device
@@ -11,7 +12,6 @@ from hwsearch.device.toolchain import find
 from hwsearch.errors import DeviceError, ToolchainError, UnknownNameError
 from tests.firmware.images import require
 from tests.firmware.models import write_model
-from tests.tflite_network import Network
 
 STAND_IN = Path(__file__).parent / "tflm_stand_in"
 
