@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from hwsearch.errors import ConversionError, ModelFileError
 from hwsearch.graph import flatbuffer, keras_channels
+from hwsearch.quiet import silence
 
 SIGNATURE = "serving_default"
 """Name of the one signature of every file that :func:`to_float_tflite` writes."""
@@ -80,7 +77,7 @@ def to_float_tflite(model: keras.Model) -> bytes:
             "KERAS_BACKEND=tensorflow before Keras is imported."
         )
     try:
-        with _silence():
+        with silence():
             content = _convert(model)
     except Exception as error:
         raise ConversionError(
@@ -152,21 +149,3 @@ def _reason(error: Exception) -> str:
     """The innermost reason in an error's text: one line that ends with a full stop."""
     text = str(error).rpartition("Exception encountered:")[2].strip()
     return (text.splitlines() or [type(error).__name__])[0][:300].rstrip(".") + "."
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Nothing on the process' own stdout and stderr meanwhile: the converter logs from C++."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        kept = [(fd, os.dup(fd)) for fd in (1, 2)]
-        try:
-            for fd, _ in kept:
-                os.dup2(sink.fileno(), fd)
-            yield
-        finally:
-            for fd, copy in kept:
-                os.dup2(copy, fd)
-                os.close(copy)
