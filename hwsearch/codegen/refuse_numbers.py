@@ -79,6 +79,14 @@ def fine_hard_swish(model: TfliteModel, op: Op) -> bool:
     return float(np.float32(1 / 128) * read.scale[0] / made.scale[0]) > 1.0
 
 
+def fine_softmax(model: TfliteModel, op: Op) -> bool:
+    """Its input's scale is below what softmax can resolve. [Calibrate on more data.]"""
+    read = model.quantization[op.inputs[0]]
+    if op.kind != "softmax" or read is None or model.graph.tensors[op.inputs[0]].dtype != "int8":
+        return False
+    return op.alpha * float(read.scale[0]) * 2**26 <= 1.0
+
+
 def overflow(model: TfliteModel, op: Op) -> bool:
     """A sum of products could exceed 32 bits. [Use fewer input channels or smaller biases.]"""
     tensor = model.graph.tensors[op.outputs[0]]
@@ -104,7 +112,8 @@ def _bias(op: Op) -> int:
 
 
 RULES: tuple[Callable[[TfliteModel, Op], bool], ...] = (
-    unquantized, asymmetric, per_channel_axis, bias_dtype, fixed_scale, fine_hard_swish, overflow,
+    unquantized, asymmetric, per_channel_axis, bias_dtype, fixed_scale, fine_hard_swish,
+    fine_softmax, overflow,
 )  # fmt: skip
 """In the order in which they are asked; the first that refuses speaks."""
 

@@ -39,9 +39,26 @@ SECTIONS {
 """
 _MEMORY = """
 #include <stddef.h>
-void *memcpy(void *to, const void *from, size_t n) { char *t = to; const char *f = from; while (n--) *t++ = *f++; return to; }
-void *memset(void *to, int c, size_t n) { char *t = to; while (n--) *t++ = (char)c; return to; }
-"""  # noqa: E501
+void *memcpy(void *to, const void *from, size_t n)
+{
+    char *t = to;
+    const char *f = from;
+    while (n--) *t++ = *f++;
+    return to;
+}
+void *memset(void *to, int c, size_t n)
+{
+    char *t = to;
+    while (n--) *t++ = (char)c;
+    return to;
+}
+void __aeabi_memclr(void *to, size_t n) { (void)memset(to, 0, n); }
+void __aeabi_memclr4(void *to, size_t n) { (void)memset(to, 0, n); }
+void __aeabi_memclr8(void *to, size_t n) { (void)memset(to, 0, n); }
+void __aeabi_memset(void *to, size_t n, int c) { (void)memset(to, c, n); }
+void __aeabi_memcpy(void *to, const void *from, size_t n) { (void)memcpy(to, from, n); }
+void __aeabi_memcpy4(void *to, const void *from, size_t n) { (void)memcpy(to, from, n); }
+"""
 RETURN = 0x00008000
 STACK = 0x20400000 + 0x10000
 
@@ -55,15 +72,7 @@ def compilers() -> dict[str, list[str]]:
         import ziglang  # noqa: F401
     except ImportError:
         return found
-    zig = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        "cc",
-        "-target",
-        "thumb-freestanding-eabi",
-        "-nostdlib",
-    ]
+    zig = [sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabi"]
     return {**found, "zig": zig}
 
 
@@ -77,7 +86,9 @@ def build(contents: Sequence[bytes], folder: Path, name: str, core: str) -> Path
         keep += [f"net{n}_invoke", f"net{n}_input", f"net{n}_output"]
     (folder / "link.ld").write_text(_LINK)
     (folder / "memory.c").write_text(_MEMORY)
-    roots = [f"-Wl,--undefined={name}" for name in keep]
+    table = "".join(f"void {name}(void);\n" for name in keep)
+    table += '__attribute__((used, section(".keep"))) void (*const keep[])(void) = {'
+    (folder / "keep.c").write_text(table + ", ".join(keep) + "};\n")
     cpu = core
     if name == "zig":
         cpu = core.replace("-", "_") + ("+dsp" if core == "cortex-m33" else "")
@@ -85,8 +96,8 @@ def build(contents: Sequence[bytes], folder: Path, name: str, core: str) -> Path
     extra = [str(folder / "memory.c")] if name == "zig" else []
     subprocess.run(
         [*compilers()[name], f"-mcpu={cpu}", *FLAGS, "-O2", "-fno-builtin", "-T",
-         str(folder / "link.ld"), "-Wl,-e,net0_invoke", *roots, *sorted(sources), *extra,
-         "-o", str(program)],
+         str(folder / "link.ld"), "-Wl,-e,net0_invoke", *sorted(sources), *extra,
+         str(folder / "keep.c"), "-o", str(program)],
         check=True,
     )  # fmt: skip
     return program
