@@ -340,7 +340,9 @@ class Network:
                 return self.op(kind, [x], y, "SoftmaxOptions", 2, beta=1.0)
             if kind == "leaky_relu":
                 return self.op(kind, [x], y, "LeakyReluOptions", 2, alpha=0.1)
-            return self.op(kind, [x], y, "HardSwishOptions" if kind == "hard_swish" else "", 2)
+            if kind == "hard_swish":
+                return self.op(kind, [x], y, "HardSwishOptions")
+            return self.op(kind, [x], y, "", 2)
 
         return build
 
