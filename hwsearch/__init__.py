@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from hwsearch.board import Board, boards
     from hwsearch.budget import Budget
     from hwsearch.errors import HwsearchError
+    from hwsearch.estimation import estimate
     from hwsearch.optimization import optimize
     from hwsearch.report import Report
     from hwsearch.space import Space
 
 __version__ = "0.1.0"
 
-__all__ = ["Board", "Budget", "HwsearchError", "Report", "Space", "boards", "optimize"]
+__all__ = ["Board", "Budget", "HwsearchError", "Report", "Space", "boards", "estimate", "optimize"]
 
 _HOME = {
     "Board": "board",
@@ -28,6 +29,7 @@ _HOME = {
     "HwsearchError": "errors",
     "Report": "report",
     "Space": "space",
+    "estimate": "estimation",
     "optimize": "optimization",
 }
 

@@ -2,41 +2,118 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsearch.backends import backend as backend_of
 from hwsearch.backends.backend import Backend
 from hwsearch.board import Board
+from hwsearch.board import board as board_of
 from hwsearch.cost import energy, latency
 from hwsearch.cost.columns import Columns
-from hwsearch.cost.cost import Band, Cost, CostColumns, OpCost
+from hwsearch.cost.cost import Band, BandColumns, Cost, CostColumns, Floats, OpCost
+from hwsearch.errors import InputError, RefusedError
+from hwsearch.graph import Graph
+from hwsearch.graph.dead import without_dead_channels
+from hwsearch.source import Network, network
 
-EXACT = "the backend's own planner, rebuilt; equal on every network tested"
-LINKED = "sizes of linked images"
+UNSTATED = Band(-0.3, 0.3, "ranking only: the backend states no band")
+"""Where a backend gives a RAM or a flash without saying how sure it is."""
 
 
-def costs(columns: Columns, backend: Backend, board: Board) -> CostColumns:
+@dataclass(frozen=True)
+class Target:
+    """Where a network would run.
+
+    Attributes:
+        board: its facts.
+        backend: the runtime.
+        clock_hz: instead of the board's own clock; None is the board's.
+    """
+
+    board: Board
+    backend: Backend
+    clock_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.clock_hz is not None and not 0 < self.clock_hz < math.inf:
+            raise InputError(
+                f"clock_hz={self.clock_hz} is not a positive number. Give hertz, e.g. 80e6."
+            )
+
+    @property
+    def hz(self) -> float | None:
+        """The clock that times are of; None is unknown."""
+        return self.clock_hz or self.board.clock_hz
+
+
+def estimate(
+    source: Any,
+    *,
+    board: Board | str,
+    backend: str = "tflm-cmsis-nn",
+    clock_hz: float | None = None,
+    version: str | None = None,
+) -> Cost:
+    """What a network takes of a microcontroller, with error bands and per operator.
+
+    Args:
+        source: path of a ``.tflite``, ``.keras`` or ``.h5`` file; a Keras model; or a weight-free
+            architecture as a dict. Keras models are converted and quantized to int8 (generated
+            inputs calibrate, which costs do not depend on); only then is TensorFlow imported.
+        board: a name of :func:`hwsearch.boards`, or a Board; core and clock suffice for one.
+        backend: a runtime, its version in the name where it matters: ``"x-cube-ai-8.1"``.
+        clock_hz: instead of the board's own; cycles stay, and so does the energy of a cycle.
+        version: of the runtime, when it is not in the name.
+
+    Returns:
+        flash and RAM in bytes, latency in seconds, energy in joules, MACs and cycles; what nobody
+        can know (energy on a board whose power was never measured) is None, never 0.
+
+    Raises:
+        ModelFileError, ModelError: the source cannot be read, or not be converted.
+        UnknownNameError: no such board, backend or version.
+        RefusedError: the backend cannot run the network; lists every operator.
+    """
+    known = board if isinstance(board, Board) else board_of(board)
+    return of(network(source), Target(known, backend_of(backend, version), clock_hz))
+
+
+def of(source: Network, target: Target) -> Cost:
+    """The cost of a network that was read before; see :func:`estimate`."""
+    refusals = target.backend.refusals(source.graph)
+    if refusals:
+        raise RefusedError(
+            f"{target.backend.name} cannot run {source.graph.name or 'the network'}: "
+            + "; ".join(map(str, refusals))
+        )
+    graph = source.graph
+    if source.model is not None and getattr(target.backend, "drops_dead_channels", False):
+        graph = without_dead_channels(source.model)
+    return cost(Columns.of(graph), target.backend, target.board, target.clock_hz)
+
+
+def costs(
+    columns: Columns, backend: Backend, board: Board, clock_hz: float | None = None
+) -> CostColumns:
     """The four costs of n candidates; a column that nobody can know is None."""
-    ram = backend.ram(columns).total
-    flash = backend.flash(columns)
     per_op = backend.cycles(columns, board.core)
-    cycles = None if per_op is None else per_op.sum(axis=1)
-    seconds = None if cycles is None or board.clock_hz is None else cycles / board.clock_hz
-    return CostColumns(
-        flash,
-        ram,
-        seconds,
-        energy.energy_j(seconds, board),
-        cycles,
-        _bands(columns, backend, board, cycles),
-    )
+    return _costs(columns, Target(board, backend, clock_hz), per_op)
 
 
-def cost(columns: Columns, backend: Backend, board: Board) -> Cost:
+def cost(columns: Columns, backend: Backend, board: Board, clock_hz: float | None = None) -> Cost:
     """The cost of the one candidate in ``columns``, broken down by operator."""
-    found = costs(columns, backend, board)
+    target = Target(board, backend, clock_hz)
     per_op = backend.cycles(columns, board.core)
+    found = _costs(columns, target, per_op)
     live = live_bytes(columns)
-    graph = columns.graph
+    constants = columns.graph.tensors
     ops = tuple(
         OpCost(
             i,
@@ -47,13 +124,14 @@ def cost(columns: Columns, backend: Backend, board: Board) -> Cost:
                 sum(
                     columns.tensor_bytes[0, t]
                     for t in set(op.inputs)
-                    if t >= 0 and graph.tensors[t].is_constant
+                    if t >= 0 and constants[t].is_constant
                 )
             ),
             int(live[0, i]),
         )
-        for i, op in enumerate(graph.ops)
+        for i, op in enumerate(columns.graph.ops)
     )
+    small = found.cycles is not None and bool(found.cycles[0] < latency.SMALL_CYCLES)
     return Cost(
         flash_bytes=int(found.flash_bytes[0]),
         ram_bytes=int(found.ram_bytes[0]),
@@ -61,35 +139,62 @@ def cost(columns: Columns, backend: Backend, board: Board) -> Cost:
         energy_j=None if found.energy_j is None else float(found.energy_j[0]),
         macs=int(columns.macs.sum()),
         cycles=None if found.cycles is None else float(found.cycles[0]),
-        bands=found.bands,
+        bands={
+            name: b
+            for name, b in _bands(columns.graph, target, small).items()
+            if name in found.bands
+        },
         ops=ops,
     )
 
 
-def live_bytes(columns: Columns) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _costs(columns: Columns, target: Target, per_op: Floats | None) -> CostColumns:
+    ram = target.backend.ram(columns).total
+    flash = target.backend.flash(columns)
+    cycles = None if per_op is None else per_op.sum(axis=1)
+    seconds = None if cycles is None or target.hz is None else cycles / target.hz
+    joules = energy.energy_j(seconds, target.board, target.clock_hz)
+    found = {"flash_bytes": flash, "ram_bytes": ram, "latency_s": seconds, "energy_j": joules}
+    known = [name for name, value in found.items() if value is not None]
+    large = _bands(columns.graph, target, small=False)
+    rows = {
+        name: np.full((2, len(columns)), [[large[name].low], [large[name].high]]) for name in known
+    }
+    is_small = None if cycles is None else cycles < latency.SMALL_CYCLES
+    if is_small is not None and is_small.any():
+        for name, band in _bands(columns.graph, target, small=True).items():
+            if name in rows:
+                rows[name][:, is_small] = [[band.low], [band.high]]
+    bands = {name: BandColumns(low, high) for name, (low, high) in rows.items()}
+    return CostColumns(flash, ram, seconds, joules, cycles, bands)
+
+
+@lru_cache(maxsize=256)
+def _kind(graph: Graph) -> str:
+    return latency.kind_of(graph)
+
+
+def _bands(graph: Graph, target: Target, small: bool) -> dict[str, Band]:
+    """Per cost the band, of a network below or above :data:`latency.SMALL_CYCLES`."""
+    stated: Mapping[str, Band] = getattr(target.backend, "bands", {})
+    kind = latency.SMALL if small else _kind(graph)
+    other_clock = target.clock_hz not in (None, target.board.clock_hz)
+    timed = _time_bands(target.board.core, target.backend.name, kind, other_clock)
+    return {"flash_bytes": UNSTATED, "ram_bytes": UNSTATED, **timed, **stated}
+
+
+@lru_cache(maxsize=1024)
+def _time_bands(core: str, runtime: str, kind: str, other_clock: bool) -> dict[str, Band]:
+    time = latency.band(core, runtime, kind=kind)
+    return {"latency_s": time, "energy_j": energy.band(time, other_clock)}
+
+
+def live_bytes(columns: Columns) -> NDArray[np.int64]:
     """int64 [n, ops]: bytes of the activations alive while each operator runs."""
     graph = columns.graph
     steps = np.arange(len(graph.ops))
     first = np.array([f for f, _ in graph.lifetimes])
     last = np.array([e for _, e in graph.lifetimes])
     alive = (first[:, None] <= steps) & (steps <= last[:, None]) & (first[:, None] >= 0)
-    live: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = columns.tensor_bytes @ alive.astype(
-        np.int64
-    )
+    live: NDArray[np.int64] = columns.tensor_bytes @ alive.astype(np.int64)
     return live
-
-
-def _bands(
-    columns: Columns,
-    backend: Backend,
-    board: Board,
-    cycles: np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None,
-) -> dict[str, Band]:
-    bands = {"flash_bytes": Band(-0.03, 0.03, LINKED), "ram_bytes": Band(-0.01, 0.01, EXACT)}
-    if cycles is not None:
-        small = len(columns) == 1 and float(cycles[0]) < latency.SMALL_CYCLES
-        kind = "small" if small else latency.kind_of(columns.graph)
-        bands["latency_s"] = latency.band(board.core, backend.name, kind=kind)
-        if board.power_w is not None:
-            bands["energy_j"] = energy.band(bands["latency_s"])
-    return bands

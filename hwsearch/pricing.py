@@ -14,7 +14,7 @@ import numpy as np
 from hwsearch import estimation
 from hwsearch.board import Board
 from hwsearch.cost.columns import Columns, Ints
-from hwsearch.cost.cost import Band, Cost, CostColumns, Floats
+from hwsearch.cost.cost import BandColumns, Cost, CostColumns, Floats
 from hwsearch.graph import WEIGHT_OPS, Graph
 from hwsearch.graph.binding import Binding
 from hwsearch.space import Configuration, Decoded, Layout, Ranks
@@ -65,7 +65,7 @@ class Pricing:
         n = len(decoded)
         flash, ram = np.zeros(n, np.int64), np.zeros(n, np.int64)
         values: dict[str, Floats] = {}
-        bands: dict[str, Band] = {}
+        bands: dict[str, BandColumns] = {}
         for rank, backend in enumerate(self.ranks.backends):
             for activation, scheme in self.schemes.items():
                 rows = np.flatnonzero(
@@ -80,7 +80,9 @@ class Pricing:
                     part = getattr(found, name)
                     if part is not None:
                         values.setdefault(name, np.full(n, np.nan))[rows] = part
-                bands = _wider(bands, found.bands)
+                for name, band in found.bands.items():
+                    edges = bands.setdefault(name, BandColumns(np.zeros(n), np.zeros(n)))
+                    edges.low[rows], edges.high[rows] = band.low, band.high
         return CostColumns(
             flash,
             ram,
@@ -102,16 +104,6 @@ class Pricing:
         names = [b.name for b in self.ranks.backends]
         backend = self.ranks.backends[names.index(configuration.backend)]
         return estimation.cost(self.columns(configuration), backend, self.board)
-
-
-def _wider(left: dict[str, Band], right: dict[str, Band]) -> dict[str, Band]:
-    """Per cost the band that holds both."""
-    joined = dict(left)
-    for name, band in right.items():
-        other = joined.get(name, band)
-        low, high = min(band.low, other.low), max(band.high, other.high)
-        joined[name] = Band(low, high, band.basis if band.high >= other.high else other.basis)
-    return joined
 
 
 def layout(binding: Binding, graph: Graph) -> tuple[Layout, tuple[int, ...]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import is_dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import cast
 
 from hwsearch.backends.backend import Backend, RamColumns, Refusal
+from hwsearch.cost import latency
+from hwsearch.cost.coefficients import shipped
 from hwsearch.errors import UnknownNameError
 
-__all__ = ["Backend", "RamColumns", "Refusal", "backend", "backends"]
+__all__ = ["Backend", "RamColumns", "Refusal", "backend", "backends", "versions"]
 
 BUILT_IN = ("tflm", "x_cube_ai", "microtvm")
 """Modules of this package that hold a tuple ``BACKENDS``."""
@@ -37,13 +41,32 @@ def backends() -> dict[str, Backend]:
     return found
 
 
-def backend(name: str) -> Backend:
-    """The backend of this name.
+def backend(name: str, version: str | None = None) -> Backend:
+    """The backend of this name, its latency that of one version of the runtime.
+
+    Args:
+        name: may end in a version: ``"tflm-cmsis-nn-2.3.1"``. Where each version is a backend of
+            its own, the bare name is the newest: ``"x-cube-ai"``.
+        version: the same, apart.
 
     Raises:
-        UnknownNameError: no such backend; lists those there are.
+        UnknownNameError: no such backend or version; lists those there are.
     """
     known = backends()
-    if name not in known:
-        raise UnknownNameError("backend", name, known)
-    return known[name]
+    full = name if version is None else f"{name}-{version}"
+    newest = f"{full}-{latency.VERSIONS.get(full, ('',))[0]}"
+    for exact in (full, newest):
+        if exact in known:
+            return known[exact]
+    for runtime in sorted(known, key=len, reverse=True):
+        found = known[runtime]
+        if full.removeprefix(f"{runtime}-") in versions(runtime) and is_dataclass(found):
+            # Refusals, plan and code do not depend on it; latency reads it off the name.
+            return cast(Backend, replace(found, name=full))
+    versioned = (f"{runtime}-{v}" for runtime in known for v in versions(runtime))
+    raise UnknownNameError("backend", full, {*known, *versioned})
+
+
+def versions(runtime: str) -> tuple[str, ...]:
+    """Versions of a runtime whose latency was measured or fitted."""
+    return tuple(sorted({s.version for s in shipped().sets if s.runtime == runtime}))

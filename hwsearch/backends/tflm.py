@@ -16,7 +16,7 @@ import numpy as np
 from hwsearch.backends.backend import RamColumns, Refusal
 from hwsearch.cost import flash, latency, memory
 from hwsearch.cost.columns import Columns, Ints
-from hwsearch.cost.cost import Floats
+from hwsearch.cost.cost import Band, Floats
 from hwsearch.graph import BITS, Graph, Op
 
 SUPPORTED = frozenset(
@@ -48,6 +48,9 @@ INT16 = frozenset(
 )
 """Operators with an int16 kernel there; like the two above, tried one by one on the
 ``tflite-micro`` wheel (``tests/backends/test_tflm.py``)."""
+
+RAM_BAND = Band(-0.01, 0.01, "its planner rebuilt: byte-exact arenas, six totals on 32 bits")
+FLASH_BAND = Band(-0.03, 0.03, "26 linked images of TFLite Micro, gcc 12.2 -O2, autumn 2026")
 
 RUNTIME_BYTES = 114
 EVAL_TENSOR_BYTES = 12
@@ -316,6 +319,11 @@ class Tflm:
         default_factory=lambda: {"conv_2d": (8, 4), "fully_connected": (8, 4)}
     )
     buildable: bool = True
+
+    @property
+    def bands(self) -> dict[str, Band]:
+        """90 % intervals of RAM and flash; ``make bench-cost`` prints what they rest on."""
+        return {"ram_bytes": RAM_BAND, "flash_bytes": FLASH_BAND}
 
     def refusals(self, graph: Graph) -> list[Refusal]:
         """See :func:`refusals`."""

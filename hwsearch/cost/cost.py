@@ -30,6 +30,18 @@ class Band:
 
 
 @dataclass(frozen=True)
+class BandColumns:
+    """The same of n estimates: a small network's latency is less certain than a large one's.
+
+    Attributes:
+        low, high: float64 [n], relative edges as in :class:`Band`.
+    """
+
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
 class OpCost:
     """One operator's share of a Cost.
 
@@ -82,7 +94,7 @@ class CostColumns:
     Attributes:
         flash_bytes, ram_bytes: int64 [n].
         latency_s, energy_j, cycles: float64 [n] or None.
-        bands: per cost its error band; the same for all candidates.
+        bands: per cost the candidates' error bands.
     """
 
     flash_bytes: Ints
@@ -90,7 +102,7 @@ class CostColumns:
     latency_s: Floats | None
     energy_j: Floats | None
     cycles: Floats | None
-    bands: dict[str, Band] = field(default_factory=dict)
+    bands: dict[str, BandColumns] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of candidates."""
