@@ -20,7 +20,7 @@ UNITS = {
     "flash": {"B": 1, "KB": 1e3, "KiB": 2**10, "MB": 1e6, "MiB": 2**20},
     "ram": {"B": 1, "KB": 1e3, "KiB": 2**10, "MB": 1e6, "MiB": 2**20},
     "latency": {"s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9},
-    "energy": {"J": 1, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6},
+    "energy": {"J": 1, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "nJ": 1e-9},
 }  # fmt: skip
 """Units that each limit may be written in, and their factor to bytes, seconds, joules."""
 
@@ -178,7 +178,8 @@ def _parse(name: str, limit: float | str) -> float:
         raise BudgetError(f"{name}={limit!r} is not a number. Give e.g. {_EXAMPLES[name]!r}.")
     else:
         value = float(limit)
-    if not math.isfinite(value) or value <= 0:
+    least = 1 if name in ("flash", "ram") else 0  # a whole byte
+    if not math.isfinite(value) or value <= 0 or value < least:
         raise BudgetError(
             f"{name}={limit!r} is not a positive number. Give e.g. {_EXAMPLES[name]!r}."
         )

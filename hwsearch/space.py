@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -61,30 +62,22 @@ class Space:
         for f in fields(self):
             if isinstance(getattr(self, f.name), list):
                 object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
-        ratios = self.pruning_ratio
-        _require(
-            bool(ratios)
-            and all(0 <= r < 1 for r in ratios)
-            and list(ratios) == sorted(set(ratios)),
-            f"pruning_ratio={ratios}",
-            "rising numbers from 0 to below 1",
-        )
-        for name, allowed in (
-            ("saliency", SALIENCIES),
-            ("weight_bits", (4, 8)),
-            ("activation_bits", (8, 16)),
+        for name, what, fits in (
+            (
+                "pruning_ratio",
+                "rising numbers from 0 to below 1",
+                lambda r: _is_number(r) and 0 <= r < 1,
+            ),
+            ("multiple_of", "whole numbers from 1", lambda m: _is_whole(m, 1)),
+            ("saliency", f"some of {SALIENCIES}, each once", lambda s: s in SALIENCIES),
+            ("weight_bits", "some of (4, 8), each once", lambda b: b in (4, 8)),
+            ("activation_bits", "some of (8, 16), each once", lambda b: b in (8, 16)),
         ):
-            chosen = getattr(self, name)
-            _require(
-                bool(chosen) and set(chosen) <= set(allowed),
-                f"{name}={chosen}",
-                f"some of {allowed}",
-            )
-        _require(
-            bool(self.multiple_of) and all(m >= 1 for m in self.multiple_of),
-            f"multiple_of={self.multiple_of}",
-            "whole numbers from 1",
-        )
+            values = getattr(self, name)
+            holds = isinstance(values, tuple) and bool(values) and all(map(fits, values))
+            _require(holds and len(set(values)) == len(values), name, values, what)
+        ratios = self.pruning_ratio
+        _require(list(ratios) == sorted(ratios), "pruning_ratio", ratios, "rising numbers")
         for name, least in (
             ("epochs", 0),
             ("finalist_epochs", 0),
@@ -92,14 +85,9 @@ class Space:
             ("samples", 0),
         ):
             value = getattr(self, name)
-            _require(
-                isinstance(value, int) and value >= least,
-                f"{name}={value!r}",
-                f"a whole number from {least}",
-            )
-        _require(
-            self.learning_rate > 0, f"learning_rate={self.learning_rate}", "a positive number"
-        )
+            _require(_is_whole(value, least), name, value, f"a whole number from {least}")
+        rate = self.learning_rate
+        _require(_is_number(rate) and rate > 0, "learning_rate", rate, "a positive number")
 
     @classmethod
     def load(cls, path: str | Path) -> Space:
@@ -120,9 +108,17 @@ class Space:
         return cls(**table)
 
 
-def _require(holds: bool, given: str, expected: str) -> None:
+def _require(holds: bool, name: str, given: object, expected: str) -> None:
     if not holds:
-        raise SpaceError(f"{given} cannot be searched, expected {expected}.")
+        raise SpaceError(f"{name}={given!r} cannot be searched, expected {expected}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 @dataclass(frozen=True)

@@ -242,6 +242,8 @@ def reference_scratch(columns: Columns) -> list[tuple[int, Ints]]:
     found: list[tuple[int, Ints]] = []
     n = np.ones(len(columns), np.int64)
     for i, op in enumerate(columns.graph.ops):
+        if not op.inputs or not op.outputs:
+            continue
         made = columns.elements[:, op.outputs[0]]
         rank = len(columns.graph.tensors[op.inputs[0]].shape)
         dtype = columns.graph.tensors[op.inputs[0]].dtype

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from hwsearch.errors import ModelFileError
-from hwsearch.graph.graph import BITS, Graph, Op, Tensor
+from hwsearch.graph.graph import BITS, WEIGHT_OPS, Graph, Op, Tensor
 
 MAX_TENSORS = 100_000
 """More tensors or operators than this and the file is taken for damaged."""
@@ -245,14 +245,36 @@ def _indexes(vector: Any) -> tuple[int, ...]:
 
 def _check_indexes(graph: Graph) -> None:
     count = len(graph.tensors)
-    for where, indexes in (
-        ("inputs", graph.inputs),
-        ("outputs", graph.outputs),
-        *((f"operator {i} ({op.kind})", op.inputs + op.outputs) for i, op in enumerate(graph.ops)),
+    for where, indexes, least in (
+        ("inputs", graph.inputs, 0),
+        ("outputs", graph.outputs, 0),
+        *(
+            (f"inputs of operator {i} ({op.kind})", op.inputs, -1)
+            for i, op in enumerate(graph.ops)
+        ),
+        *(
+            (f"outputs of operator {i} ({op.kind})", op.outputs, 0)
+            for i, op in enumerate(graph.ops)
+        ),
     ):
-        if any(not -1 <= i < count for i in indexes):
+        if any(not least <= i < count for i in indexes):
             raise ModelFileError(
                 f"{graph.name} is damaged: {where} of the network name a tensor that does not exist."
+            )
+    for i, op in enumerate(graph.ops):
+        if op.kind not in WEIGHT_OPS:
+            continue
+        needed = 3 if op.kind == "transpose_conv" else 2
+        rank = 2 if op.kind == "fully_connected" else 4
+        if (
+            len(op.inputs) < needed
+            or min(op.inputs[:needed]) < 0
+            or not op.outputs
+            or len(graph.tensors[op.inputs[1]].shape) != rank
+        ):
+            raise ModelFileError(
+                f"{graph.name} is damaged: operator {i} ({op.kind}) lacks an input, an output, or "
+                f"weights of rank {rank}."
             )
 
 

@@ -137,6 +137,14 @@ def test_tensor_that_does_not_exist() -> None:
         read(net.finish())
 
 
+def test_weights_that_are_missing() -> None:
+    net = Network(np.random.default_rng(0))
+    net.dense(net.input((1, 4)), 3)
+    net.subgraph.operators[0].inputs = []
+    with pytest.raises(ModelFileError, match=r"operator 0 \(fully_connected\) lacks"):
+        read(net.finish())
+
+
 _CONTENTS = [random_network(np.random.default_rng(seed), layers=3) for seed in range(4)]
 
 
