@@ -96,8 +96,8 @@ def trial(
 
 def name(trained: Trained, mark: str = "") -> str:
     """E.g. ``"★ .884 41K #12 tflm-cmsis-nn"``: metric and flash (KiB) come before the cut."""
-    candidate = trained.candidate
-    parts = [mark, f"{trained.score.value:.3g}".replace("0.", ".", 1)]
+    candidate, value = trained.candidate, trained.score.value
+    parts = [mark, f"{value:.3f}".lstrip("0") if 0 <= value < 1 else f"{value:.4g}"]
     if candidate.cost.flash_bytes is not None:
         parts.append(f"{candidate.cost.flash_bytes / 1024:.0f}K")
     parts += [f"#{candidate.number}", candidate.configuration.backend]

@@ -108,7 +108,7 @@ def test_a_trial_is_a_child_run_with_everything_known(
         assert files == {trial.tflite.name, "operators.json"}
         assert "| RAM |" in child.data.tags["mlflow.note.content"]
         visible = child.info.run_name[:17]
-        assert f"{trial.score.value:.3g}"[1:] in visible and f"#{number}" in visible
+        assert f"{trial.score.value:.3f}"[1:] in visible and f"#{number}" in visible
     place = client.get_experiment_by_name("hwsearch").artifact_location
     assert place.startswith(directory.as_uri())
 
