@@ -140,7 +140,7 @@ class Board:
         while True:
             try:
                 got = os.read(self._terminal, 1)
-            except OSError:  # nobody has the other end open yet
+            except BlockingIOError:
                 got = b""
             if got:
                 return got[0]
@@ -148,12 +148,20 @@ class Board:
 
     def _on_write(self, uc: object, offset: int, size: int, value: int, data: object) -> None:
         if offset == WRITE:
-            os.write(self._terminal, bytes([value & 0xFF]))
+            self._send(bytes([value & 0xFF]))
         elif offset == TRIGGER:
             self._on_trigger(bool(value & 1))
         elif offset == RESET:
             self._reset = True
             self._uc.emu_stop()
+
+    def _send(self, data: bytes) -> None:
+        while True:
+            try:
+                os.write(self._terminal, data)
+                return
+            except BlockingIOError:  # the host has not read for a while
+                select.select([], [self._terminal], [], 0.1)
 
     def _on_trigger(self, high: bool) -> None:
         if high and not self._blocks.recording:

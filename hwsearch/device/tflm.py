@@ -13,7 +13,6 @@ import zlib
 from pathlib import Path
 
 from hwsearch.errors import ToolchainError
-from hwsearch.graph.tflite import read
 
 VARIABLE = "HWSEARCH_TFLM"
 LIBRARY = "libtensorflow-microlite.a"
@@ -54,6 +53,8 @@ def write_model(tflite: bytes, out: Path, arena_bytes: int) -> Path:
     Raises:
         ModelFileError: it is no readable ``.tflite``.
     """
+    from hwsearch.graph.tflite import read  # slow to import, and an emulated board needs none
+
     out.mkdir(parents=True, exist_ok=True)
     ops = sorted({method_name(op.kind) for op in read(tflite).graph.ops})
     header = [

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import random
 import signal
@@ -7,7 +8,9 @@ import pytest
 from hwsearch.device import emulator
 from hwsearch.device import open as open_device
 from hwsearch.device.device import WireDevice
+from hwsearch.device.protocol import Command
 from hwsearch.device.session import Patience, Session
+from hwsearch.device.wire import Decoder, Frame, encode
 from hwsearch.errors import DeviceError, ImageError, UnknownNameError, WireError
 from tests.device.faulty_line import FaultyLine
 from tests.firmware.images import image, require
@@ -185,8 +188,38 @@ def test_an_image_for_another_core_is_refused():
         open_device("emulator:cortex-m85")
 
 
-def test_the_process_ends_with_the_device():
+def test_the_process_ends_when_its_parent_does():
+    """A parent that dies closes the pipe; here it only closes the pipe."""
     require("unicorn", "capstone", "arm-none-eabi-gcc")
+    built = image("emulator-cortex-m4")
+    with popen_kept() as started:
+        emulator.start(built)[0].close()
+        started[0].stdin.close()
+        assert started[0].wait(10) == 0
+        started[0].stdout.close()
+        started[0].stderr.close()
+
+
+def test_a_host_that_does_not_read_only_stops_the_board():
+    """More replies than a terminal holds wait for the host, and none is lost."""
+    require("unicorn", "capstone", "arm-none-eabi-gcc")
+    line, stop, _ = emulator.start(image("emulator-cortex-m4"))
+    decoder = Decoder()
+    for sequence in range(1, 301):
+        line.write(encode(Frame(sequence, Command.HELLO)))
+    got = []
+    while len(got) < 300:
+        data = line.read(4096)
+        assert data, f"only {len(got)} replies"
+        got += [frame.sequence for frame in decoder.feed(data)]
+    assert got == list(range(1, 301))
+    line.close()
+    stop()
+
+
+@contextlib.contextmanager
+def popen_kept():
+    """The processes that the emulator starts."""
     started = []
     popen = emulator.subprocess.Popen
 
@@ -196,7 +229,27 @@ def test_the_process_ends_with_the_device():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(emulator.subprocess, "Popen", keep)
-        emulated().close()
+        yield started
+
+
+def test_the_process_ends_with_the_device():
+    require("unicorn", "capstone", "arm-none-eabi-gcc")
+    built = image("emulator-cortex-m4")
+    with popen_kept() as started:
+        open_device("emulator:cortex-m4", built).close()
     assert started[0].returncode == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.kill(started[0].pid, 0)
+
+
+@pytest.mark.parametrize("core", ["m0", "m4", "m7", "m33"])
+def test_floating_point_runs_in_hardware_where_there_is_some(core):
+    code = (
+        "volatile float third = (float)arena[0] / 3.0f; third = third * 7.0f + 0.5f;"
+        "arena[0] = (uint8_t)(uint32_t)third;"
+    )
+    given = samples(1)
+    with emulated(core, extra=code) as device:
+        made = device.run(given).outputs[0][0]
+    plain = expected(given[0][0])
+    assert made == bytes([int(plain[0] / 3 * 7 + 0.5) & 255]) + plain[1:]
