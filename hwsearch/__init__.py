@@ -10,17 +10,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hwsearch import device
     from hwsearch.board import Board, boards
     from hwsearch.budget import Budget
     from hwsearch.errors import HwsearchError
     from hwsearch.estimation import estimate
     from hwsearch.optimization import optimize
+    from hwsearch.proof import verify
     from hwsearch.report import Report
     from hwsearch.space import Space
 
 __version__ = "0.1.0"
 
-__all__ = ["Board", "Budget", "HwsearchError", "Report", "Space", "boards", "estimate", "optimize"]
+__all__ = [
+    "Board",
+    "Budget",
+    "HwsearchError",
+    "Report",
+    "Space",
+    "boards",
+    "device",
+    "estimate",
+    "optimize",
+    "verify",
+]
 
 _HOME = {
     "Board": "board",
@@ -31,10 +44,13 @@ _HOME = {
     "Space": "space",
     "estimate": "estimation",
     "optimize": "optimization",
+    "verify": "proof",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "device":
+        return import_module("hwsearch.device")
     if name not in _HOME:
         raise AttributeError(f"module 'hwsearch' has no attribute {name!r}")
     return getattr(import_module(f"hwsearch.{_HOME[name]}"), name)

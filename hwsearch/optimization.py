@@ -20,6 +20,7 @@ from hwsearch.metric import Mode
 from hwsearch.pareto import choose, pareto
 from hwsearch.problem import Given, Problem, problem
 from hwsearch.progress import Progress
+from hwsearch.proof import emulator_of
 from hwsearch.report import Report, heaviest
 from hwsearch.search import children
 from hwsearch.search.bootstrap import Bootstrap, bootstrap
@@ -56,6 +57,7 @@ def optimize(
     backends: Sequence[str] | None = None,
     space: Space | str | Path | None = None,
     seed: int = 0,
+    device: str | None = None,
     directory: str | Path = "mlruns",
     tracking_uri: str | None = None,
 ) -> Report:
@@ -83,6 +85,8 @@ def optimize(
         backends: runtimes to choose from. Default: all whose artefacts can be proven here.
         space: what may vary; a :class:`Space` or the path of its TOML file.
         seed: of every draw.
+        device: where finalists run, as in :func:`hwsearch.verify`; default the emulated core
+            nearest to the board's.
         directory: where studies, artefacts and MLflow's database lie.
         tracking_uri: of an MLflow server; default a database in ``directory``.
 
@@ -134,7 +138,7 @@ def optimize(
                     for row in screened.feasible:
                         opened.enqueue_trial(ranks.names(row))
                 search.run()
-            report = _report(found, task, search, screened, started)
+            report = _report(found, task, search, screened, started, device)
         report = replace(report, tracking=tracker.link())
         tracker.finish(report, search.rejected)
         report.save(home / "report.json")
@@ -238,7 +242,12 @@ def _show(progress: Progress, search: Search, found: Problem) -> None:
 
 
 def _report(
-    found: Problem, task: Task, search: Search, screened: Bootstrap, started: float
+    found: Problem,
+    task: Task,
+    search: Search,
+    screened: Bootstrap,
+    started: float,
+    device: str | None,
 ) -> Report:
     """Verifies the finalists, chooses, and puts the report together."""
     budget, mode = task.budget, found.metric.mode
@@ -246,6 +255,7 @@ def _report(
     finalists: list[Verified] = []
     winner: Verified | None = None
     pool = list(search.history)
+    where = device or emulator_of(found.pricing.board.core)
     while winner is None and (best := choose(pool, mode, budget)) is not None:
         known = {v.trained.candidate.number for v in finalists}
         wanted = [
@@ -258,6 +268,7 @@ def _report(
             found.metric,
             found.pricing,
             budget,
+            where,
             task.workers + 1,
         )
         finalists += held

@@ -1,4 +1,4 @@
-"""Verification: a finalist run by the oracle on data that the search never saw."""
+"""Verification: a finalist run by the oracle on data that no search saw, and on a device."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from hwsearch import proof
 from hwsearch.backends import backend
 from hwsearch.budget import Budget, shown
-from hwsearch.candidate import Measurement, Trained, Verified
+from hwsearch.candidate import Measurement, Score, Trained, Verified
 from hwsearch.data import Array, Samples
-from hwsearch.errors import RefusedError
+from hwsearch.errors import DeviceError, RefusedError, ToolchainError
 from hwsearch.evaluate import FAST, exact, fast
 from hwsearch.metric import Metric
 from hwsearch.pricing import Pricing
+
+IMAGE_SAMPLES = 8
+"""Report samples that a finalist's image runs; the oracle runs them all."""
 
 
 def verify(
@@ -24,6 +28,7 @@ def verify(
     metric: Metric,
     pricing: Pricing,
     budget: Budget,
+    device: str,
     workers: int,
 ) -> tuple[list[Verified], list[tuple[Verified, str]]]:
     """Runs each finalist by TFLite Micro itself on the report samples.
@@ -35,6 +40,7 @@ def verify(
         metric: scores.
         pricing: the arena that was planned.
         budget: what a measured arena is held against.
+        device: where images of ahead-of-time models run.
         workers: oracles run at once.
 
     Returns:
@@ -42,7 +48,9 @@ def verify(
     """
     with ThreadPoolExecutor(max(1, workers)) as pool:
         found = list(
-            pool.map(lambda t: _one(t, report, original, metric, pricing, budget), finalists)
+            pool.map(
+                lambda t: _one(t, report, original, metric, pricing, budget, device), finalists
+            )
         )
     held = [verified for verified, reason in found if not reason]
     return held, [(verified, reason) for verified, reason in found if reason]
@@ -55,6 +63,7 @@ def _one(
     metric: Metric,
     pricing: Pricing,
     budget: Budget,
+    device: str,
 ) -> tuple[Verified, str]:
     content = trained.tflite.read_bytes()
     configuration = trained.candidate.configuration
@@ -73,6 +82,8 @@ def _one(
     if measured is None:
         note = "no tflite-micro wheel on this machine: outputs by LiteRT, arena not measured"
         return Verified(trained, "estimate", score, difference, None, note), reason
+    if runtime.name == "aot":
+        return _on_device(trained, score, difference, measured, report, device, budget)
     # The oracle has the reference kernels, so it is their arena that it measures; another
     # runtime's plan differs from theirs by its own scratch alone.
     expected = int(backend("tflm").ram(columns).arena[0])
@@ -85,3 +96,38 @@ def _one(
         measured = replace(measured, arena_bytes=None)
         note = note or f"arena measured with the reference kernels, not {runtime.name}'s"
     return Verified(trained, "outputs", score, difference, measured, note), reason
+
+
+def _on_device(
+    trained: Trained,
+    score: Score,
+    difference: Score,
+    by_oracle: Measurement,
+    report: Samples,
+    device: str,
+    budget: Budget,
+) -> tuple[Verified, str]:
+    """Built, linked and run: every output byte compared, flash and RAM those of the image."""
+    inputs = [x[:IMAGE_SAMPLES] for x in report.inputs]
+    try:
+        measured = proof.verify(trained.tflite, device, inputs)
+    except ToolchainError as error:
+        kept = replace(by_oracle, arena_bytes=None)
+        note = f"no image was built: {str(error).splitlines()[0]}"
+        return Verified(trained, "outputs", score, difference, kept, note), ""
+    except DeviceError as error:
+        kept = replace(by_oracle, arena_bytes=None)
+        return Verified(trained, "outputs", score, difference, kept), str(error)
+    verified = Verified(trained, "image", score, difference, measured)
+    if measured.mismatched_outputs:
+        return verified, (
+            f"{measured.mismatched_outputs} of {measured.compared_outputs} output bytes differ "
+            f"between {device} and {score.oracle}"
+        )
+    over = [
+        f"{name.removesuffix('_bytes')} of the linked image is {shown(name, used)}, over "
+        f"{shown(name, limit)}"
+        for name, limit in budget.limits.items()
+        if (used := getattr(measured, name)) is not None and used > limit
+    ]
+    return verified, "; ".join(over)
