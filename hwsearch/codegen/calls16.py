@@ -72,7 +72,7 @@ def _sigmoidal(site: Site, size: str, places: list[str]) -> None:
             real, right = real * 2, right + 1
         multiplier = int(real)
     name = "sigmoid"
-    if not any("sigmoid[256]" in text for text in site.source.constants):
+    if name not in site.source.arrays:
         site.source.array(name, sigmoid_table(), "tables")
     kernel = f"nn_{site.op.kind}_s16"
     site.call(kernel, "nn_sigmoid_s16", [size, name, str(multiplier), str(right), *places])
@@ -83,7 +83,7 @@ def softmax(site: Site, sizes: list[str], scale: np.float32, places: list[str]) 
     multiplier, shift = fp.quantize_multiplier(
         float(scale) * float(np.float32(site.op.alpha)) / (10.0 / 65535.0)
     )
-    if not any("exps16[513]" in text for text in site.source.constants):
+    if "exps16" not in site.source.arrays:
         site.source.array("exps16", steps_table(np.exp, -10.0, 0.0), "tables")
         inverse = steps_table(lambda x: np.float32(1) / (np.float32(1) + x), 0.0, 1.0)
         site.source.array("inverses16", inverse, "tables")

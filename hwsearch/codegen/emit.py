@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,12 +29,14 @@ class Source:
     """The parts of ``model.c`` while it is written.
 
     Attributes:
-        constants: definitions of constant arrays and structures.
+        arrays: definitions of constant arrays.
+        constants: definitions of constant structures.
         calls: per layer its comment and its statement.
         kernels: kernel files that the calls need.
         weight_bytes: bytes of the constants so far, by kind.
     """
 
+    arrays: dict[str, str] = field(default_factory=dict)
     constants: list[str] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     kernels: set[str] = field(default_factory=set)
@@ -53,9 +56,8 @@ class Source:
         lines.append(line)
         prefix = f"_Alignas({align}) " if align else ""
         body = "\n".join(lines)
-        self.constants.append(
-            f"{prefix}static const {C_TYPES[dtype]} {name}[{values.size}] = {{\n{body}\n}};"
-        )
+        text = f"{prefix}static const {C_TYPES[dtype]} {name}[{values.size}] = {{\n{body}\n}};"
+        self.arrays[name] = text
         self.weight_bytes[part] = self.weight_bytes.get(part, 0) + values.nbytes
         return name
 
@@ -70,7 +72,10 @@ class Source:
             else:
                 text = number(value)
             parts.append(f".{key} = {text}")
-        self.constants.append(f"static const {c_type} {name} = {{{', '.join(parts)}}};")
+        body = textwrap.fill(
+            ", ".join(parts), LINE, initial_indent="    ", subsequent_indent="    "
+        )
+        self.constants.append(f"static const {c_type} {name} = {{\n{body},\n}};")
         self.weight_bytes["parameters"] = self.weight_bytes.get("parameters", 0) + size
         return f"&{name}"
 

@@ -47,6 +47,12 @@ def requantize(x: int, multiplier: int, shift: int) -> int:
     return shift_right(high, max(-shift, 0))
 
 
+def requantize64(x: int, multiplier: int, shift: int) -> int:
+    """The int16 kernels' way with a 64-bit sum: one rounding, half up, 16 bits of multiplier."""
+    reduced = (multiplier + 2**15) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
+    return (x * reduced + 2 ** (14 - shift)) >> (15 - shift)
+
+
 def round_half_away(x: float) -> int:
     """C's round()."""
     return int(math.copysign(math.floor(abs(x) + 0.5), x))
