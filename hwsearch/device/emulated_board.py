@@ -3,7 +3,7 @@
 Runs a firmware image on Unicorn with one device (firmware/ports/emulator): a serial line behind a
 pseudo-terminal, whose path it prints, an instruction counter, and two pins. While the invoke pin
 is high it records which blocks run; when it falls it writes instructions and cycle bounds of the
-invoke to the file RECORD. It ends when its standard input does.
+invoke to the open file of number RECORD. It ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -212,12 +212,12 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Run the board named on the command line."""
-    image, target, record = Path(sys.argv[1]), port(sys.argv[2]), Path(sys.argv[3])
+    image, target, record = Path(sys.argv[1]), port(sys.argv[2]), int(sys.argv[3])
     terminal, other_end = os.openpty()
     tty.setraw(other_end)
     os.set_blocking(terminal, False)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    board = Board(image, target, terminal, os.open(record, os.O_WRONLY))
+    board = Board(image, target, terminal, record)
     print(os.ttyname(other_end), flush=True)
     board.run()
 

@@ -34,19 +34,12 @@ def start(image: Image) -> tuple[serial.SerialBase, Callable[[], None], Callable
     missing = [m for m in ("unicorn", "capstone") if importlib.util.find_spec(m) is None]
     if missing:
         raise ToolchainError(f"the emulator needs {' and '.join(missing)}. {INSTALL}")
-    descriptor, name = tempfile.mkstemp(prefix="hwsearch-")
-    os.close(descriptor)
-    record = Path(name)
+    record = tempfile.TemporaryFile()
     packages = [str(Path(hwsearch.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    board = [sys.executable, "-m", "hwsearch.device.emulated_board"]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "hwsearch.device.emulated_board",
-            image.path,
-            image.port.name,
-            name,
-        ],
+        [*board, image.path, image.port.name, str(record.fileno())],
+        pass_fds=[record.fileno()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -57,22 +50,22 @@ def start(image: Image) -> tuple[serial.SerialBase, Callable[[], None], Callable
     def stop() -> None:
         process.kill()
         process.communicate()
-        record.unlink(missing_ok=True)
+        record.close()
 
     assert process.stdout is not None
     terminal = process.stdout.readline().strip()
     if not terminal:
         said = process.communicate()[1]
-        record.unlink(missing_ok=True)
+        record.close()
         raise WireError(f"the emulated board ended before it started:\n{said}")
     line = serial.serial_for_url(terminal, timeout=0.05)
-    return line, stop, lambda: _cycles(record, image.port.core)
+    return line, stop, lambda: _cycles(record.fileno(), image.port.core)
 
 
-def _cycles(record: Path, core: str) -> Cycles:
+def _cycles(record: int, core: str) -> Cycles:
     from hwsearch.device.emulated_board import RECORD
 
-    _, low, high = RECORD.unpack(record.read_bytes())
+    _, low, high = RECORD.unpack(os.pread(record, RECORD.size, 0))
     return Cycles(
         low, high, f"instruction timing of the {core} ({TIMINGS[core].source}); no silicon seen"
     )

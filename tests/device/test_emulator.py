@@ -193,11 +193,12 @@ def test_the_process_ends_when_its_parent_does():
     require("unicorn", "capstone", "arm-none-eabi-gcc")
     built = image("emulator-cortex-m4")
     with popen_kept() as started:
-        emulator.start(built)[0].close()
-        started[0].stdin.close()
-        assert started[0].wait(10) == 0
-        started[0].stdout.close()
-        started[0].stderr.close()
+        line, stop, _ = emulator.start(built)
+    line.close()
+    started[0].stdin.close()
+    assert started[0].wait(10) == 0
+    started[0].stdin = None
+    stop()
 
 
 def test_a_host_that_does_not_read_only_stops_the_board():
