@@ -145,8 +145,8 @@ def band(
             return Band(
                 found.low,
                 found.high,
-                f"90 % of {found.rows} measurements ({what}; {found.families} network families), "
-                "each predicted by a fit that had not seen its family",
+                f"{what}: {found.rows} measured, of {_many(found.families, 'network family')}, each "
+                "predicted by a fit that had not seen its family",
             )
     low, high = -RANKING_ONLY, RANKING_ONLY
     reason = f"nobody measured {runtime} on {core}"
@@ -158,3 +158,7 @@ def band(
             if key in groups:
                 low, high = min(low, groups[key].low), max(high, groups[key].high)
     return Band(low, high, f"ranking only: {reason}")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count} {noun[:-1]}ies"

@@ -1,0 +1,98 @@
+"""The command line: ``hwsearch COMMAND``; commands load when they are called."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from hwsearch.commands import CONTEXT
+from hwsearch.errors import DeviceError, HwsearchError, InputError, RefusedError
+
+COMMANDS = {
+    "estimate": "What a model takes of a board: flash, RAM, latency, energy, per operator.",
+    "boards": "The boards of the catalogue.",
+    "backends": "The deployment backends and what they run.",
+    "calibrate": "Fit latency coefficients, to published measurements or to a device of yours.",
+}
+"""By name the line in ``hwsearch --help``; each is ``command`` in a module of
+:mod:`hwsearch.commands`."""
+
+EXIT_CODES = """Exit codes: 0 done; 1 done, and the answer is no (a limit is exceeded); 2 a command,
+file, name or value that cannot be used; 3 the backend cannot run the model; 4 compiler, emulator
+or device failed; 5 another failure; 70 a fault of hwsearch itself; 130 interrupted."""
+
+NO, UNUSABLE, REFUSED, DEVICE, FAILED, FAULT, INTERRUPTED = 1, 2, 3, 4, 5, 70, 130
+
+
+class Commands(click.Group):
+    """Loads a command's module when it is asked for, so that help costs no TensorFlow."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"hwsearch.commands.{name}").command
+        command.short_help = COMMANDS[name]
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list, without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings=CONTEXT, epilog=EXIT_CODES)
+@click.version_option(package_name="hwsearch")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+def group() -> None:
+    """Put Keras models onto microcontrollers, within a budget."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code. What went wrong is one paragraph on stderr."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        found = group.main(given, prog_name="hwsearch", standalone_mode=False)
+        sys.stdout.flush()
+        return found if isinstance(found, int) else 0
+    except click.ClickException as error:
+        return _told(given, error.format_message(), UNUSABLE)
+    except (click.Abort, KeyboardInterrupt):
+        return _told(given, "interrupted", INTERRUPTED)
+    except BrokenPipeError:  # whoever read us has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except HwsearchError as error:
+        return _told(given, str(error), _code(error))
+    except Exception as error:
+        return _told(
+            given,
+            f"{type(error).__name__}: {error}. This is a fault of hwsearch: please report it with "
+            "what --debug adds.",
+            FAULT,
+        )
+
+
+def _told(arguments: Sequence[str], message: str, code: int) -> int:
+    if "--debug" in arguments:
+        traceback.print_exc()
+    click.echo(f"hwsearch: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _code(error: HwsearchError) -> int:
+    for kind, code in ((InputError, UNUSABLE), (RefusedError, REFUSED), (DeviceError, DEVICE)):
+        if isinstance(error, kind):
+            return code
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
