@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,9 @@ PER_SAMPLE: dict[str, tuple[Callable[[Array, Array], Floats], Mode]] = {
 }
 """Metrics that are a mean over samples, and their direction."""
 
+SHARES = (accuracy, agreement)
+"""Those of them that lie between 0 and 1."""
+
 ALIASES = {
     "acc": "accuracy", "sparse_categorical_accuracy": "accuracy",
     "categorical_accuracy": "accuracy", "binary_accuracy": "accuracy",
@@ -127,11 +131,13 @@ class Metric:
             return Score(value, float(low), float(high), len(p), oracle)
         values = self.per_sample(y, p)
         value, n = float(values.mean()), len(values)
-        if set(np.unique(values)) <= {0.0, 1.0}:
+        if self.per_sample in SHARES and set(np.unique(values)) <= {0.0, 1.0}:
             low, high = wilson(value, n)
         else:
             half = Z * float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
             low, high = value - half, value + half
+            if self.per_sample in SHARES:
+                low, high = max(0.0, low), min(1.0, high)
         return Score(value, low, high, n, oracle)
 
     def difference(
@@ -163,16 +169,23 @@ class Metric:
             value = float(whole(y[rows], p[rows]))
             return value if o is None else value - float(whole(y[rows], o[rows]))
 
+        value = of(slice(None))
         rng = np.random.default_rng(0)
-        draws = [of(rng.integers(0, len(p), len(p))) for _ in range(RESAMPLES)]
-        return of(slice(None)), np.array(draws)
+        draws: list[float] = []
+        for _ in range(10 * RESAMPLES):
+            if len(draws) == RESAMPLES:
+                break
+            # A resample of few positives may hold one class alone: drawn again.
+            with contextlib.suppress(DataError):
+                draws.append(of(rng.integers(0, len(p), len(p))))
+        return value, np.array(draws or [-math.inf, math.inf])
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
     """95 % interval of a share seen in n samples (Wilson 1927)."""
     middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def metric(given: object, mode: Mode | None) -> Metric:

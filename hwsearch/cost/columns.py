@@ -24,7 +24,7 @@ class Columns:
     Attributes:
         graph: the shared topology; its own shapes and dtypes are those of the unresized network.
         shapes: int64 [n, tensors, rank], right-aligned, padded with leading ones; so
-            ``shapes[..., -1]`` is channels (inputs of a dense layer's weights, of a convolution's).
+            ``shapes[..., -1]`` is channels (of weights: those that they read).
         bits: int64 [n, tensors], bits of one element.
     """
 
@@ -57,12 +57,12 @@ class Columns:
 
     @cached_property
     def tensor_bytes(self) -> Ints:
-        """int64 [n, tensors]: bytes of each tensor, sub-byte types packed and rounded up to whole bytes."""
+        """int64 [n, tensors]: bytes of each tensor, sub-byte types packed, in whole bytes."""
         return -(-self.elements * self.bits // 8)
 
     @cached_property
     def macs(self) -> Ints:
-        """int64 [n, ops]: multiply-accumulates of each operator for one inference; 0 where it has none."""
+        """int64 [n, ops]: multiply-accumulates of each operator, 0 where it has none."""
         macs = np.zeros((len(self), len(self.graph.ops)), np.int64)
         for i, op in enumerate(self.graph.ops):
             if op.kind not in WEIGHT_OPS:

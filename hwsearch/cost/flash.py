@@ -118,7 +118,7 @@ class Kernels:
     source: str
 
     def image_bytes(self, graph: Graph) -> int:
-        """Bytes of an image that registers exactly this network's operator kinds, model left out."""
+        """Bytes of an image that registers exactly this network's operators, without model."""
         kinds = {op.kind for op in graph.ops}
         total = self.runtime_bytes + sum(self.kernel_bytes.get(k, self.other_bytes) for k in kinds)
         shared = sorted((self.shared_bytes.get(k, 0) for k in kinds), reverse=True)

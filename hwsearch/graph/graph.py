@@ -1,4 +1,4 @@
-"""An immutable network as costs see it: operators in execution order, tensors with shapes and dtypes, no weights."""
+"""An immutable network as costs see it: operators in order, tensors with shapes, no weights."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Op:
         outputs: tensor indexes.
         stride, dilation, window: (height, width).
         padding: ``"same"``, ``"valid"`` or ``""``.
-        activation: fused activation: ``"none"``, ``"relu"``, ``"relu6"``, ``"relu_n1_to_1"``, ``"tanh"``.
+        activation: fused: ``"none"``, ``"relu"``, ``"relu6"``, ``"relu_n1_to_1"``, ``"tanh"``.
         depth_multiplier: of a depthwise convolution.
         axis: of a concatenation, split, pack …
         keep_dims: of a reduction.

@@ -1,4 +1,4 @@
-"""A ``.tflite`` file as a Graph, with its constants and quantization at hand; the file is not trusted.
+"""A ``.tflite`` file as a Graph, with its constants and quantization; the file is not trusted.
 
 Every offset is checked by the flatbuffers runtime or here: a damaged file ends in a
 ModelFileError, never in a crash or an endless loop.
@@ -68,7 +68,7 @@ class TfliteModel:
     _spans: tuple[tuple[int, int], ...]
 
     def constant(self, index: int) -> NDArray[Any]:
-        """Values of constant tensor ``index`` in its own shape and dtype; int4 is unpacked to int8.
+        """Values of constant tensor ``index`` in its shape and dtype; int4 is unpacked to int8.
 
         Raises:
             ModelFileError: the tensor is not constant, or its bytes do not fill its shape.
@@ -81,7 +81,7 @@ class TfliteModel:
             )
         raw = np.frombuffer(self.content, np.uint8, size, start)
         if tensor.dtype == "int4":
-            # Two's-complement nibbles, low one first (tensorflow/lite/kernels/internal/portable_tensor_utils).
+            # Two's-complement nibbles, low one first (portable_tensor_utils.cc).
             pairs = np.stack([raw << 4, raw & 0xF0], axis=-1).reshape(-1).view(np.int8) >> 4
             values = pairs[: tensor.elements]
         else:
@@ -89,7 +89,8 @@ class TfliteModel:
         if values.size != tensor.elements:
             raise ModelFileError(
                 f"tensor {index} ({tensor.name!r}) of {self.graph.name} has {size} bytes of data, "
-                f"its shape {tensor.shape} of {tensor.dtype} needs another number. The file is damaged."
+                f"its shape {tensor.shape} of {tensor.dtype} needs another number. The file is "
+                "damaged."
             )
         return values.reshape(tensor.shape)
 
@@ -132,7 +133,8 @@ def _parse(content: bytes, name: str) -> TfliteModel:
     model = schema.Model.GetRootAsModel(content, 0)
     if model.SubgraphsLength() != 1:
         raise ModelFileError(
-            f"{name} has {model.SubgraphsLength()} subgraphs, expected 1. Remove control flow (while, if) from the model."
+            f"{name} has {model.SubgraphsLength()} subgraphs, expected 1. Remove control flow "
+            "(while, if) from the model."
         )
     subgraph = model.Subgraphs(0)
     for what, length in (
@@ -197,8 +199,8 @@ def _tensor(raw: Any, index: int, span: tuple[int, int], name: str) -> Tensor:
     label = (raw.Name() or b"").decode("utf-8", "replace")
     if raw.Type() not in DTYPES:
         raise ModelFileError(
-            f"tensor {index} ({label!r}) of {name} has a dtype (code {raw.Type()}) that no microcontroller runtime "
-            f"knows. Expected one of {', '.join(BITS)}."
+            f"tensor {index} ({label!r}) of {name} has a dtype (code {raw.Type()}) that no "
+            f"microcontroller runtime knows. Expected one of {', '.join(BITS)}."
         )
     shape = _indexes(raw.ShapeAsNumpy())
     signature = _indexes(raw.ShapeSignatureAsNumpy())
@@ -206,8 +208,8 @@ def _tensor(raw: Any, index: int, span: tuple[int, int], name: str) -> Tensor:
         d < 0 for d in shape
     ):  # an open batch is written as 1 in the shape
         raise ModelFileError(
-            f"tensor {index} ({label!r}) of {name} has a dynamic shape {signature or shape}. Convert with every "
-            "dimension known: Input(batch_shape=(1, height, width, channels))."
+            f"tensor {index} ({label!r}) of {name} has a dynamic shape {signature or shape}. "
+            "Convert with every dimension known: Input(batch_shape=(1, height, width, channels))."
         )
     dtype = DTYPES[raw.Type()]
     tensor = Tensor(
@@ -220,8 +222,8 @@ def _tensor(raw: Any, index: int, span: tuple[int, int], name: str) -> Tensor:
     )
     if span[1] and span[1] != tensor.size_bytes:
         raise ModelFileError(
-            f"tensor {index} ({label!r}) of {name} has {span[1]} bytes of data, shape {shape} of {dtype} needs "
-            f"{tensor.size_bytes}. The file is damaged."
+            f"tensor {index} ({label!r}) of {name} has {span[1]} bytes of data, shape {shape} of "
+            f"{dtype} needs {tensor.size_bytes}. The file is damaged."
         )
     return tensor
 
@@ -259,7 +261,8 @@ def _check_indexes(graph: Graph) -> None:
     ):
         if any(not least <= i < count for i in indexes):
             raise ModelFileError(
-                f"{graph.name} is damaged: {where} of the network name a tensor that does not exist."
+                f"{graph.name} is damaged: {where} of the network name a tensor that does not "
+                "exist."
             )
     for i, op in enumerate(graph.ops):
         if op.kind not in WEIGHT_OPS:
