@@ -72,10 +72,10 @@ def verify(
     model = read(artefact)
     content = model.content
     inputs = _inputs(model, samples)
-    if expected is None:
-        expected = oracle.run(content, inputs).outputs if oracle.available() else ()
     with tempfile.TemporaryDirectory(prefix="hwsearch-") as folder:
         image = _image(model, device, port, Path(folder), flags, toolchain)
+        if expected is None:
+            expected = oracle.run(content, inputs).outputs if oracle.available() else ()
         given = [[values[i].tobytes() for values in inputs] for i in range(len(inputs[0]))]
         with open_device(device, image) as opened:
             found = opened.run(given, repeats)
