@@ -143,8 +143,8 @@ void nn_dot4_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, c
 typedef void (*nn_dot_t)(const int16_t *, const int8_t *, uint32_t, const int32_t *, int32_t *);
 
 #if NN_DSP
-/* Four pixels by all pairs of channels, with requantization: of a narrow layer whose activation range is all of
- * int8. The kernels know the order of the fields. */
+/* Four pixels by all pairs of channels, with requantization to int8's whole range, of a narrow layer. The kernels know
+ * the order of the fields. */
 typedef struct {
     const int16_t *patch;
     const int8_t *weights;

@@ -153,6 +153,21 @@ static void store(const nn_requant_t *q, uint32_t channel, uint32_t channels, ui
     }
 }
 
+#if NN_DSP
+/* The fused activation, where it is narrower than int8, on four pixels that hold int8's whole range. */
+static void clamp(const nn_requant_t *q, uint32_t count, uint32_t channels, int8_t *out)
+{
+    const int32_t min = q->min, max = q->max;
+    for (uint32_t p = 0; p < NN_PIXELS; p++) {
+        int8_t *to = &out[p * channels];
+        for (uint32_t left = count; left != 0U; left--) {
+            *to = (int8_t)nn_clamp(*to, min, max);
+            to++;
+        }
+    }
+}
+#endif
+
 void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, nn_dot_t dot, uint32_t group_bytes, int32_t in_zero,
                 const int8_t *weights, const int8_t *in, int8_t *out, int16_t *patch)
 {
@@ -167,7 +182,7 @@ void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, nn_dot_t dot, uint3
     uint32_t column = 0;
     int8_t *to = out;
 #if NN_DSP
-    const uint32_t paired = ((q->narrow != 0) && (q->min == -128) && (q->max == 127)) ? (channels & 0xFFFEU) : 0U;
+    const uint32_t paired = (q->narrow != 0) ? (channels & 0xFFFEU) : 0U;
 #endif
     for (uint32_t first = 0; first < total; first += NN_PIXELS) {
         const uint32_t pixels = ((total - first) < NN_PIXELS) ? (total - first) : NN_PIXELS;
@@ -190,6 +205,9 @@ void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, nn_dot_t dot, uint3
                 nn_block_s8(&block);
             } else {
                 nn_block4_s8(&block);
+            }
+            if ((q->min > -128) || (q->max < 127)) {
+                clamp(q, paired, channels, to);
             }
             c = paired;
         }

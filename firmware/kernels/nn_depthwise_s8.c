@@ -112,9 +112,18 @@ __asm__(".syntax unified\n"
         "pop {r4-r11, pc}\n"
         ".size nn_row_3x3_s8, . - nn_row_3x3_s8\n .text\n");
 
-static inline uint32_t pair(int32_t low, int32_t high)
+static inline uint32_t pair(int32_t low, int32_t high) { return ((uint32_t)low & 0xFFFFU) | ((uint32_t)high << 16U); }
+#endif
+
+#if NN_DSP
+/* The fused activation, where it is narrower than int8, on a row that holds int8's whole range. */
+static void clamp_row(const nn_window_t *w, const nn_requant_t *q, int8_t *out)
 {
-    return ((uint32_t)(2 * low) & 0xFFFFU) | ((uint32_t)(2 * high) << 16U);
+    int8_t *to = out;
+    for (uint32_t x = 0; x < w->out_w; x++) {
+        *to = (int8_t)nn_clamp(*to, q->min, q->max);
+        to += w->out_c;
+    }
 }
 #endif
 
@@ -145,6 +154,42 @@ static void row_3x3(const nn_window_t *w, const int16_t *r0, const int16_t *r1, 
         r0 = &r0[stride];
         r1 = &r1[stride];
         r2 = &r2[stride];
+        to += step;
+    }
+}
+#endif
+
+#if NN_DSP
+#define PAIRS 32 /* most pairs of taps that row_pairs takes */
+
+/* Any kernel of a narrow layer that is not dilated sideways, two taps at a time; of an odd row the last pair ends in
+ * a zero. `words` is a constant wherever this is used, so that the inner loop unrolls. */
+static inline void row_pairs(const nn_window_t *w, const int16_t *rows, uint32_t row, uint32_t ring, uint32_t top,
+                             const uint32_t *pairs, const uint32_t words, const nn_requant_t *q, const channel_t *channel,
+                             int8_t *out)
+{
+    const int32_t multiplier = channel->multiplier, right = -channel->shift, min = q->min, max = q->max;
+    const int32_t round = (int32_t)((uint32_t)((2 * q->zero_point) + 1) << (uint32_t)(right - 1));
+    const uint32_t taller = w->dilation_h * row, stride = w->stride_w, step = w->out_c;
+    const int16_t *const end = &rows[ring * row];
+    const int16_t *from = &rows[top * row];
+    int8_t *to = out;
+    for (uint32_t left = w->out_w; left != 0U; left--) {
+        int32_t sum = channel->bias;
+        const uint32_t *taps = pairs;
+        const int16_t *x = from;
+        for (uint32_t ky = w->kernel_h; ky != 0U; ky--) {
+#pragma GCC unroll 4
+            for (uint32_t n = 0; n < words; n++) {
+                __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(nn_load32(&x[2U * n])), "r"(taps[n]));
+            }
+            taps = &taps[words];
+            x = &x[taller];
+            x = (x >= end) ? &x[-(int32_t)(ring * row)] : x;
+        }
+        const int32_t y = nn_multiply_high(sum, multiplier);
+        *to = (int8_t)nn_clamp(nn_saturate8((y + (y >> 31) + round) >> right), min, max);
+        from = &from[stride];
         to += step;
     }
 }
@@ -187,7 +232,11 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
         ((w->kernel_h == 3U) && (w->kernel_w == 3U) && (w->dilation_h == 1U) && (w->dilation_w == 1U)) ? 1U : 0U;
 #if NN_DSP
     const uint32_t fast =
-        ((three != 0U) && (w->stride_w <= 2U) && (q->narrow != 0) && (q->min == -128) && (q->max == 127)) ? 1U : 0U;
+        ((three != 0U) && (w->stride_w <= 2U) && (q->narrow != 0)) ? 1U : 0U;
+    const uint32_t clamped = ((q->min > -128) || (q->max < 127)) ? 1U : 0U;
+    const uint32_t words = (w->kernel_w + 1U) / 2U; /* pairs of taps in a row of the kernel */
+    const uint32_t paired = ((w->dilation_w == 1U) && (q->narrow != 0) && (words <= 4U) && ((words * w->kernel_h) <= PAIRS)) ? 1U : 0U;
+    uint32_t tap_pairs[PAIRS];
     const uint32_t pairs = (w->stride_w == 1U) ? ((uint32_t)w->out_w & 0xFFFEU) : 0U;
     row_t r;
     r.step = w->out_c;
@@ -200,13 +249,22 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
 #if NN_DSP
         if (fast != 0U) {
             for (uint32_t ky = 0; ky < 3U; ky++) {
-                r.taps[2U * ky] = pair(weight[3U * ky], weight[(3U * ky) + 1U]);
-                r.taps[(2U * ky) + 1U] = pair(weight[(3U * ky) + 1U], weight[(3U * ky) + 2U]);
+                r.taps[2U * ky] = pair(2 * weight[3U * ky], 2 * weight[(3U * ky) + 1U]);
+                r.taps[(2U * ky) + 1U] = pair(2 * weight[(3U * ky) + 1U], 2 * weight[(3U * ky) + 2U]);
             }
             r.bias = 2 * channel.bias;
             r.multiplier = channel.multiplier;
             r.right = -channel.shift;
             r.round = (int32_t)((uint32_t)((2 * q->zero_point) + 1) << (uint32_t)(r.right - 1));
+        } else if (paired != 0U) {
+            for (uint32_t ky = 0; ky < w->kernel_h; ky++) {
+                const int8_t *t = &weight[ky * w->kernel_w];
+                for (uint32_t kx = 0; kx < w->kernel_w; kx += 2U) {
+                    tap_pairs[(ky * words) + (kx / 2U)] = pair(t[kx], ((kx + 1U) < w->kernel_w) ? t[kx + 1U] : 0);
+                }
+            }
+        } else {
+            /* row_any reads the weights as they are */
         }
 #endif
         int32_t next = -w->pad_top; /* the first row that is not in the ring yet */
@@ -232,6 +290,24 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
                 r.singles_end = &r.pairs_end[2U * (w->out_w - pairs)];
                 r.out = to;
                 nn_row_3x3_s8(&r);
+                if (clamped != 0U) {
+                    clamp_row(w, q, to);
+                }
+            } else if (paired != 0U) {
+                switch (words) {
+                case 1:
+                    row_pairs(w, rows, row, ring, slot, tap_pairs, 1, q, &channel, to);
+                    break;
+                case 2:
+                    row_pairs(w, rows, row, ring, slot, tap_pairs, 2, q, &channel, to);
+                    break;
+                case 3:
+                    row_pairs(w, rows, row, ring, slot, tap_pairs, 3, q, &channel, to);
+                    break;
+                default:
+                    row_pairs(w, rows, row, ring, slot, tap_pairs, 4, q, &channel, to);
+                    break;
+                }
             } else {
 #else
             if (three != 0U) {

@@ -194,7 +194,9 @@ def row_values(window: Window) -> int:
     """Values of one ring row of a depthwise convolution: image, padding, what pairs overread."""
     pairs = -(-window.made[1] // 2) * 2
     needed = max(
-        window.padding[1] + window.image[1], (pairs - 1) * window.stride[1] + window.reach[1]
+        window.padding[1] + window.image[1],
+        (pairs - 1) * window.stride[1] + window.reach[1],
+        (window.made[1] - 1) * window.stride[1] + -(-window.kernel[1] // 2) * 2,
     )
     return -(-needed // 2) * 2
 
