@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-
+from hwsearch.device.elf import section
 from hwsearch.errors import ImageError
 
 BOOT2_BYTES = 256
@@ -29,13 +28,12 @@ def write_checksum(elf: Path) -> None:
     Raises:
         ImageError: the section is not 256 bytes long.
     """
-    with elf.open("rb") as file:
-        section = ELFFile(file).get_section_by_name(".boot")
-        if section is None or section["sh_size"] != BOOT2_BYTES:
-            raise ImageError(
-                f"section .boot of {elf} must be {BOOT2_BYTES} bytes, the boot loader's size."
-            )
-        offset, code = section["sh_offset"], section.data()[: BOOT2_BYTES - 4]
+    found = section(elf, ".boot")
+    if found is None or len(found[1]) != BOOT2_BYTES:
+        raise ImageError(
+            f"section .boot of {elf} must be {BOOT2_BYTES} bytes, the boot loader's size."
+        )
+    offset, code = found[0], found[1][: BOOT2_BYTES - 4]
     with elf.open("r+b") as file:
         file.seek(offset + BOOT2_BYTES - 4)
         file.write(crc32_boot2(code).to_bytes(4, "little"))

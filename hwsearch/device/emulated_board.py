@@ -18,10 +18,10 @@ from pathlib import Path
 
 import unicorn
 from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs
-from elftools.elf.elffile import ELFFile
 from unicorn import arm_const as arm
 
 from hwsearch.device.blocks import Blocks, make_blocks
+from hwsearch.device.elf import segments
 from hwsearch.device.port import Port, port
 from hwsearch.device.timing import TIMINGS, kind_of
 
@@ -63,7 +63,7 @@ class Board:
         self._record = record
         self._reset = False
         self._fault_address: int | None = None
-        self._segments = _segments(image)
+        self._segments = segments(image)
         self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(CPU_MODELS[target.core])
         self._uc.mem_map(*target.flash, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
@@ -194,15 +194,6 @@ class Board:
                 low, high = low + least, high + most
             self._block_cycles[key] = (low, high)
         return self._block_cycles[key]
-
-
-def _segments(image: Path) -> list[tuple[int, bytes]]:
-    with image.open("rb") as file:
-        return [
-            (segment["p_paddr"], segment.data())
-            for segment in ELFFile(file).iter_segments()
-            if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]
-        ]
 
 
 def _end_with_parent() -> None:

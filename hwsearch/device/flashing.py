@@ -7,8 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-
+from hwsearch.device.elf import segments
 from hwsearch.device.image import Image
 from hwsearch.errors import DeviceError, ImageError
 
@@ -66,12 +65,10 @@ def write_binary(image: Image) -> Path:
     """The flash's content as a file beside the ELF, from the first byte of flash on."""
     start = image.port.flash[0]
     content = bytearray()
-    with image.path.open("rb") as file:
-        for segment in ELFFile(file).iter_segments():
-            if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]:
-                at = segment["p_paddr"] - start
-                content.extend(b"\xff" * (at + segment["p_filesz"] - len(content)))
-                content[at : at + segment["p_filesz"]] = segment.data()
+    for address, data in segments(image.path):
+        at = address - start
+        content.extend(b"\xff" * (at + len(data) - len(content)))
+        content[at : at + len(data)] = data
     path = image.path.with_suffix(".bin")
     path.write_bytes(content)
     return path

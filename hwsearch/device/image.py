@@ -8,11 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.elf.constants import SH_FLAGS
-from elftools.elf.elffile import ELFFile
-
 from hwsearch.device import tflm
 from hwsearch.device.boot2 import write_checksum
+from hwsearch.device.elf import section_bytes
 from hwsearch.device.port import FIRMWARE, Port, port
 from hwsearch.device.toolchain import WARNINGS, Toolchain, find, find_host
 from hwsearch.errors import ImageError, ToolchainError, UnknownNameError
@@ -167,16 +165,6 @@ def model_digest(model: Path) -> int:
     if not found:
         raise ImageError(f"{header} defines no MODEL_DIGEST (CRC-32 of the .tflite).")
     return int(found[1], 0)
-
-
-def section_bytes(elf: Path) -> dict[str, int]:
-    """Bytes of each allocated, non-empty section of an ELF file."""
-    with elf.open("rb") as file:
-        return {
-            section.name: section["sh_size"]
-            for section in ELFFile(file).iter_sections()
-            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_size"]
-        }
 
 
 def _tflm(compiler: Toolchain) -> tuple[Path, Path]:

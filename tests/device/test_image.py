@@ -1,11 +1,13 @@
 import re
 import struct
+import subprocess
+import sys
 import zlib
 
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from hwsearch.device import boot2, build, flashing, port_of
+from hwsearch.device import boot2, build, elf, flashing, port_of
 from hwsearch.device.boot2 import crc32_boot2
 from hwsearch.device.image import overflow
 from hwsearch.device.port import FIRMWARE, port, ports
@@ -24,9 +26,9 @@ def test_every_port_builds_without_a_warning_and_adds_up(name):
     built = image(name)
     segments = {}
     with built.path.open("rb") as file:
-        elf = ELFFile(file)
-        assert elf["e_machine"] == "EM_ARM"
-        for segment in elf.iter_segments():
+        read = ELFFile(file)
+        assert read["e_machine"] == "EM_ARM"
+        for segment in read.iter_segments():
             if segment["p_type"] == "PT_LOAD" and segment["p_filesz"]:
                 segments[segment["p_paddr"]] = segment["p_filesz"]
     # What an independent reader finds in the file is what is said of flash, but for alignment.
@@ -148,8 +150,8 @@ def test_a_tool_on_path_flashes(tmp_path, monkeypatch):
     assert log.read_text().split() == ["--reset", "write", str(binary), "0x08000000"]
     content = binary.read_bytes()
     with built.path.open("rb") as file:
-        elf = ELFFile(file)
-        for section in elf.iter_sections():
+        read = ELFFile(file)
+        for section in read.iter_sections():
             if section["sh_type"] == "SHT_PROGBITS" and section["sh_addr"] >= 0x08000000:
                 at = section["sh_addr"] - 0x08000000
                 if section["sh_flags"] & 2 and section["sh_addr"] < 0x20000000:
@@ -184,3 +186,17 @@ def test_every_port_names_sources_that_exist():
     for name in ports():
         assert all(path.exists() for path in port(name).source_paths), name
     assert (FIRMWARE / "port.h").exists()
+
+
+def test_without_pyelftools_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "elftools.elf.elffile", None)
+    with pytest.raises(ToolchainError, match=r"pip install 'hwsearch\[emulator\]'"):
+        elf.section_bytes(FIRMWARE / "any")
+
+
+def test_the_package_imports_without_the_extra():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['elftools', 'unicorn', 'capstone']));"
+        "import hwsearch.device, hwsearch.device.flashing"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
