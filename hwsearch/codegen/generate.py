@@ -16,7 +16,7 @@ from hwsearch.codegen.refuse_numbers import refusals_of
 from hwsearch.errors import RefusedError
 from hwsearch.graph.tflite import TfliteModel, read
 
-KERNELS = Path(__file__).parents[2] / "firmware" / "kernels"
+KERNELS = Path(__file__).parents[1] / "firmware" / "kernels"
 """Where the kernel sources lie."""
 
 NEEDS = {

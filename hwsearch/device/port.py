@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwsearch.errors import ImageError, UnknownNameError
 
-FIRMWARE = Path(__file__).parents[2] / "firmware"
+FIRMWARE = Path(__file__).parents[1] / "firmware"
 """The C sources of the firmware."""
 
 HOST = "host"
