@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,9 +137,14 @@ def _matched(given: Any, ports: Sequence[Port], what: str, floats: bool) -> tupl
         raise DataError(f"{what} are one array, expected {len(ports)}: {', '.join(names)}.")
     found = []
     for array, port in zip(arrays, ports, strict=True):
-        array = np.asarray(array)
-        if array.dtype == object or array.dtype.kind not in "fiub":
+        try:
+            array = np.asarray(array)
+        except ValueError as error:  # samples of different shapes
+            raise DataError(f"{what} {port.name!r} are not one array: {error}") from error
+        if array.dtype.kind not in "fiub":
             raise DataError(f"{what} {port.name!r} have dtype {array.dtype}, expected numbers.")
+        if array.ndim == 0:
+            raise DataError(f"{what} {port.name!r} are one number, expected an array of samples.")
         if floats:
             if array.shape[1:] != port.shape and (*array.shape[1:], 1) == port.shape:
                 array = array[..., None]
@@ -149,10 +154,15 @@ def _matched(given: Any, ports: Sequence[Port], what: str, floats: bool) -> tupl
                     f"{', '.join(map(str, port.shape))})."
                 )
             array = array.astype(np.float32, copy=False)
-            if not np.isfinite(array[:1000]).all():
-                raise DataError(f"{what} {port.name!r} hold NaN or infinity. Clean them first.")
+        if not all(np.isfinite(part).all() for part in _parts(array)):
+            raise DataError(f"{what} {port.name!r} hold NaN or infinity. Clean them first.")
         found.append(array)
     return tuple(found)
+
+
+def _parts(array: Array) -> Iterator[Array]:
+    """The array, 1,000 samples at a time."""
+    return (array[start : start + 1000] for start in range(0, len(array), 1000))
 
 
 def _collected(dataset: Any, inputs: Sequence[Port], what: str) -> Any:
@@ -163,8 +173,12 @@ def _collected(dataset: Any, inputs: Sequence[Port], what: str) -> Any:
     rows = list(dataset.as_numpy_iterator())
     if not rows:
         raise DataError(f"{what} is an empty tf.data.Dataset.")
-    first = _leaves(rows[0][0] if isinstance(rows[0], tuple) else rows[0])[0]
-    batched = np.ndim(first) == len(inputs[0].shape) + 1
+    first = rows[0][0] if isinstance(rows[0], tuple) else rows[0]
+    if isinstance(first, Mapping):
+        first = first.get(inputs[0].name, next(iter(first.values())))
+    seen, shape = np.shape(_leaves(first)[0]), inputs[0].shape
+    flat = shape[:-1] if shape[-1:] == (1,) else shape  # the channel axis may be missing
+    batched = len(seen) == len(shape) + 1 or (seen != shape and seen[1:] == flat)
     return _joined(rows, batched)
 
 

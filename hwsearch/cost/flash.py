@@ -17,12 +17,17 @@ every network tested (16, the ``force_align`` of ``schema.fbs``, errs by up to 8
 SCALE_BYTES = 12
 """Of one per-channel quantization scale: float32 scale and int64 zero point (``schema.fbs``)."""
 
+QUANTIZATION_BYTES = 40
+"""Of a tensor's quantization with one scale: table, two vectors and their lengths. The quantizer
+gives one to the bias of a dense layer whose weights have one scale, none where they have many."""
+
 
 @dataclass(frozen=True)
 class _Constants:
     """The constants of a Graph: indexes, bytes in the file as it stands, scales a channel.
 
-    ``dense`` is the weight tensor of the dense layer that a constant belongs to, else -1.
+    ``dense`` is the weight tensor of the dense layer that a constant belongs to, else -1;
+    ``bare`` is 1 for one that has no quantization.
     """
 
     index: Ints
@@ -31,6 +36,7 @@ class _Constants:
     channels: Ints
     channel_axis: Ints
     dense: Ints
+    bare: Ints
     fixed_bytes: int
 
 
@@ -59,6 +65,7 @@ def _constants(graph: Graph) -> _Constants:
         np.array(channels, np.int64),
         np.array(axes, np.int64),
         np.array([dense_of.get(i, -1) for i in index], np.int64),
+        np.array([graph.tensors[i].scales == 0 for i in index], np.int64),
         graph.file_bytes,
     )
 
@@ -86,7 +93,8 @@ def model_bytes(columns: Columns) -> Ints:
     scales = SCALE_BYTES * known.per_channel * (channels - known.channels)
     if known.fixed_bytes == 0:
         return (new + SCALE_BYTES * known.per_channel * channels).sum(axis=1)
-    return known.fixed_bytes + (new - known.bytes + scales).sum(axis=1)
+    tables = QUANTIZATION_BYTES * known.bare * low
+    return known.fixed_bytes + (new - known.bytes + scales + tables).sum(axis=1)
 
 
 def weights_bytes(columns: Columns) -> Ints:
