@@ -16,7 +16,7 @@ from tests.device.faulty_line import FaultyLine
 from tests.firmware.images import image
 from tests.firmware.models import expected
 
-QUICK = Patience(retry_s=0.004, request_s=2.0, invoke_s=2.0)
+QUICK = Patience(retry_s=0.004, request_s=20.0, invoke_s=20.0)
 
 
 def samples(count, size=700, seed=1):
