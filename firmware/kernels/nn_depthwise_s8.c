@@ -113,6 +113,55 @@ __asm__(".syntax unified\n"
         ".size nn_row_3x3_s8, . - nn_row_3x3_s8\n .text\n");
 
 static inline uint32_t pair(int32_t low, int32_t high) { return ((uint32_t)low & 0xFFFFU) | ((uint32_t)high << 16U); }
+
+/* One channel of a 3 x 3 kernel: three rows that take turns. */
+static void channel_3x3(const nn_window_t *w, int16_t zero, const int8_t *in, int8_t *out, int16_t *rows, uint32_t row,
+                        uint32_t pairs, row_t *r)
+{
+    const uint32_t width = w->in_w, step = w->in_c, pad = (uint32_t)(int32_t)w->pad_left;
+    const uint32_t out_step = (uint32_t)w->out_w * w->out_c, singles = 2U * (w->out_w - pairs);
+    int16_t *first = rows, *second = &rows[row], *third = &rows[2U * row];
+    const int8_t *from = in;
+    int32_t y = -w->pad_top;
+    uint32_t missing = 3;
+    r->out = out;
+    for (uint32_t left = w->out_h; left != 0U; left--) {
+        for (; missing != 0U; missing--) {
+            int16_t *to = &first[pad];
+            int16_t *const oldest = first;
+            first = second;
+            second = third;
+            third = oldest;
+            if ((uint32_t)y < w->in_h) {
+                for (uint32_t x = width >> 1U; x != 0U; x--) {
+                    const int16_t here = from[0], next = from[step];
+                    from = &from[2U * step];
+                    to[0] = here;
+                    to[1] = next;
+                    to = &to[2];
+                }
+                if ((width & 1U) != 0U) {
+                    *to = *from;
+                    from = &from[step];
+                }
+            } else {
+                for (uint32_t x = width; x != 0U; x--) {
+                    *to = zero;
+                    to++;
+                }
+            }
+            y++;
+        }
+        missing = w->stride_h;
+        r->rows[0] = first;
+        r->rows[1] = second;
+        r->rows[2] = third;
+        r->pairs_end = &first[pairs];
+        r->singles_end = &r->pairs_end[singles];
+        nn_row_3x3_s8(r);
+        r->out = &r->out[out_step];
+    }
+}
 #endif
 
 #if NN_DSP
@@ -256,15 +305,19 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
             r.multiplier = channel.multiplier;
             r.right = -channel.shift;
             r.round = (int32_t)((uint32_t)((2 * q->zero_point) + 1) << (uint32_t)(r.right - 1));
-        } else if (paired != 0U) {
+            channel_3x3(w, (int16_t)in_zero, from, to, rows, row, pairs, &r);
+            for (uint32_t oy = 0; (clamped != 0U) && (oy < w->out_h); oy++) {
+                clamp_row(w, q, &to[oy * w->out_w * w->out_c]);
+            }
+            continue;
+        }
+        if (paired != 0U) {
             for (uint32_t ky = 0; ky < w->kernel_h; ky++) {
                 const int8_t *t = &weight[ky * w->kernel_w];
                 for (uint32_t kx = 0; kx < w->kernel_w; kx += 2U) {
                     tap_pairs[(ky * words) + (kx / 2U)] = pair(t[kx], ((kx + 1U) < w->kernel_w) ? t[kx + 1U] : 0);
                 }
             }
-        } else {
-            /* row_any reads the weights as they are */
         }
 #endif
         int32_t next = -w->pad_top; /* the first row that is not in the ring yet */
@@ -279,21 +332,8 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
                 next++;
                 slot = ((slot + 1U) == ring) ? 0U : (slot + 1U);
             }
-            const uint32_t second = ((slot + 1U) >= ring) ? 0U : (slot + 1U);
-            const uint32_t third = ((second + 1U) >= ring) ? 0U : (second + 1U);
 #if NN_DSP
-            if (fast != 0U) {
-                r.rows[0] = &rows[slot * row];
-                r.rows[1] = &rows[second * row];
-                r.rows[2] = &rows[third * row];
-                r.pairs_end = &r.rows[0][pairs];
-                r.singles_end = &r.pairs_end[2U * (w->out_w - pairs)];
-                r.out = to;
-                nn_row_3x3_s8(&r);
-                if (clamped != 0U) {
-                    clamp_row(w, q, to);
-                }
-            } else if (paired != 0U) {
+            if (paired != 0U) {
                 switch (words) {
                 case 1:
                     row_pairs(w, rows, row, ring, slot, tap_pairs, 1, q, &channel, to);
@@ -311,6 +351,8 @@ void nn_depthwise_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zer
             } else {
 #else
             if (three != 0U) {
+                const uint32_t second = (slot == 2U) ? 0U : (slot + 1U);
+                const uint32_t third = (second == 2U) ? 0U : (second + 1U);
                 row_3x3(w, &rows[slot * row], &rows[second * row], &rows[third * row], weight, q, &channel, to);
             } else {
 #endif

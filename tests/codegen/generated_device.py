@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import capstone
 import numpy as np
 import unicorn
 from codegen.generated_host import FLAGS, Job, Sample
@@ -61,6 +62,7 @@ void __aeabi_memcpy4(void *to, const void *from, size_t n) { (void)memcpy(to, fr
 """
 RETURN = 0x00008000
 STACK = 0x20400000 + 0x10000
+PAINTED = 8192
 
 
 def compilers() -> dict[str, list[str]]:
@@ -129,6 +131,30 @@ class Machine:
         engine.reg_write(arm.UC_ARM_REG_LR, RETURN | 1)
         engine.emu_start(self.symbols[function] | 1, RETURN)
         return int(engine.reg_read(arm.UC_ARM_REG_R0))
+
+    def measure(self, function: str) -> tuple[int, int]:
+        """(instructions, bytes of stack) of one call; blocks are decoded once and counted."""
+        decoder = capstone.Cs(
+            capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
+        )
+        lengths: dict[int, int] = {}
+        total = 0
+
+        def block(engine: unicorn.Uc, address: int, size: int, _: object) -> None:
+            nonlocal total
+            if address not in lengths:
+                code = bytes(engine.mem_read(address, size))
+                lengths[address] = sum(1 for _ in decoder.disasm_lite(code, address))
+            total += lengths[address]
+
+        paint = b"\xa5" * PAINTED
+        self.engine.mem_write(STACK - PAINTED, paint)
+        hook = self.engine.hook_add(unicorn.UC_HOOK_BLOCK, block)
+        assert self.call(function) == 0
+        self.engine.hook_del(hook)
+        left = bytes(self.engine.mem_read(STACK - PAINTED, PAINTED))
+        untouched = len(left) - len(left.lstrip(b"\xa5"))
+        return total, PAINTED - untouched
 
 
 def run(program: Path, core: str, jobs: Sequence[Job]) -> list[list[Sample]]:
