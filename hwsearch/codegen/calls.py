@@ -330,6 +330,7 @@ def _pad(site: Site) -> None:
         label = f"{name}_{site.index}"
         text = ", ".join(f"{v}U" for v in values)
         site.source.constants.append(f"static const uint32_t {label}[4] = {{{text}}};")
+        site.source.count("parameters", 16)
         names.append(label)
     zero = params(site.model, made)[1] if site.bits == 8 else 0
     site.call("nn_pad", "nn_copy", [*names, str(zero), site.at(read), site.at(made)])

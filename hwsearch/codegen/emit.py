@@ -42,6 +42,10 @@ class Source:
     kernels: set[str] = field(default_factory=set)
     weight_bytes: dict[str, int] = field(default_factory=dict)
 
+    def count(self, part: str, size: int) -> None:
+        """Add ``size`` bytes of flash to a part."""
+        self.weight_bytes[part] = self.weight_bytes.get(part, 0) + size
+
     def array(self, name: str, values: NDArray[Any], part: str, align: int = 0) -> str:
         """Define a constant array; gives its name."""
         dtype = str(values.dtype)
@@ -58,7 +62,7 @@ class Source:
         body = "\n".join(lines)
         text = f"{prefix}static const {C_TYPES[dtype]} {name}[{values.size}] = {{\n{body}\n}};"
         self.arrays[name] = text
-        self.weight_bytes[part] = self.weight_bytes.get(part, 0) + values.nbytes
+        self.count(part, values.nbytes)
         return name
 
     def structure(self, c_type: str, name: str, fields: dict[str, Any], size: int) -> str:
@@ -76,7 +80,7 @@ class Source:
             ", ".join(parts), LINE, initial_indent="    ", subsequent_indent="    "
         )
         self.constants.append(f"static const {c_type} {name} = {{\n{body},\n}};")
-        self.weight_bytes["parameters"] = self.weight_bytes.get("parameters", 0) + size
+        self.count("parameters", size)
         return f"&{name}"
 
     def call(self, comment: str, function: str, file: str, arguments: list[str]) -> None:
