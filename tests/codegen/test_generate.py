@@ -79,6 +79,27 @@ def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_series_as_the_converter_writes_them(dtype: str, tmp_path: Path) -> None:
+    """Conv1D: expand_dims, a convolution of height 1, squeeze; then dense over several rows."""
+    net = Network(np.random.default_rng(6), dtype)
+    x = net.input((1, 20, 3))
+    axis = net.tensor((1,), "int32", data=np.array([1]))
+    y = net.activation((1, 1, 20, 3), *net.quantization(x))
+    y = net.conv(net.op("expand_dims", [x, axis], y, "ExpandDimsOptions"), 7, (1, 5), (1, 2))
+    z = net.activation((1, 10, 7), *net.quantization(y))
+    z = net.op("squeeze", [y], z, "SqueezeOptions", squeezeDims=[1])
+    z = net.dense(net.reshape(z, (10, 7)), 5, "relu")
+    contents = [net.finish(z)]
+    net = Network(np.random.default_rng(7), dtype)
+    x = net.unary("tanh")(net.input((1, 12, 6)))
+    contents.append(net.finish(net.mean(x, (1,), keep_dims=False)))
+    net = Network(np.random.default_rng(8), dtype)
+    x = net.pad(net.input((1, 12, 6)), [(0, 0), (2, 3), (0, 1)])
+    contents.append(net.finish(net.concat([x, x], 1)))
+    check_on_host(contents, tmp_path, 4)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
 def test_float_edges(dtype: str, tmp_path: Path) -> None:
     net = Network(np.random.default_rng(3), dtype)
     x = net.tensor((1, 5, 5, 3), "float32")
@@ -101,10 +122,12 @@ def test_explicit_padding_is_folded(kind: str, tmp_path: Path) -> None:
     check_on_host([content], tmp_path, 4)
 
 
-def test_optimized_portable_code_agrees(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", ["-DNDEBUG", "-DNN_SHORT_MULTIPLY"])
+def test_optimized_portable_code_agrees(flag: str, tmp_path: Path) -> None:
+    """Also with the product that Armv6-M makes of 16-bit halves."""
     contents = networks(10, 500)
     jobs = jobs_of(contents, 3)
-    got = run(build(contents, tmp_path, ["-O2"]), jobs)
+    got = run(build(contents, tmp_path, ["-O2", flag]), jobs)
     assert differences(oracle(jobs), got) == [0] * len(contents)
 
 
