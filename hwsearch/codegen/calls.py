@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsearch.codegen import calls16, packing, tables
 from hwsearch.codegen import fixed_point as fp
-from hwsearch.codegen import packing, tables
 from hwsearch.codegen.emit import Source, float_text
 from hwsearch.codegen.layers import UNARY, Layer, Window, row_values
 from hwsearch.codegen.refuse import mean_span
@@ -275,9 +275,7 @@ def _unary(site: Site) -> None:
         name = site.source.array(f"table_{site.index}", table, "tables")
         site.call("nn_lookup_s8", "nn_elementwise_s8", [size, name, *places])
         return
-    from hwsearch.codegen.calls16 import unary
-
-    unary(site, size, places)
+    calls16.unary(site, size, places)
 
 
 def _softmax(site: Site) -> None:
@@ -287,9 +285,7 @@ def _softmax(site: Site) -> None:
     scale = params(site.model, read)[0]
     places = [site.at(read), site.at(made)]
     if site.bits == 16:
-        from hwsearch.codegen.calls16 import softmax
-
-        softmax(site, sizes, scale, places)
+        calls16.softmax(site, sizes, scale, places)
         return
     exps = tables.exps(scale, site.op.alpha)
     name = site.source.array(f"exps_{site.index}", exps, "tables")

@@ -144,7 +144,6 @@ def test_order_of_branches_is_chosen() -> None:
     wide = net.conv(x, 32, (1, 1))
     small = net.pool(wide, "max", (16, 16), (16, 16))
     narrow = net.pool(x, "max", (16, 16), (16, 16))
-    net.finish()
     graph = tflite.read(net.finish(small, narrow)).graph
     kinds = [layer.output for layer in memory(graph).layers]
     assert sorted(kinds) == sorted([wide, small, narrow])
