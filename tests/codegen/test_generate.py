@@ -37,6 +37,22 @@ def networks(count: int, start: int = 0, dtype: str = "int8", bits: int = 8) -> 
     ]
 
 
+def wide_networks() -> list[bytes]:
+    """Layers with so many values that int16 sums take several spans, and blocks many turns."""
+    made = []
+    for dtype, bits, channels in (("int16", 8, 120), ("int8", 4, 101), ("int8", 8, 64)):
+        net = Network(np.random.default_rng(0), dtype, bits)
+        x = net.input((1, 3, 3, channels), 2e-4 if dtype == "int16" else 0.05)
+        x = net.depthwise(net.conv(x, 10, (3, 3)), 1, (3, 3), activation="relu6")
+        made.append(net.finish(net.dense(net.reshape(x, (1, 90)), 7)))
+    net = Network(np.random.default_rng(0), "int16")
+    return [*made, net.finish(net.dense(net.input((1, 1500), 2e-4), 7))]
+
+
+def test_wide_networks_on_host(tmp_path: Path) -> None:
+    check_on_host(wide_networks(), tmp_path, 4)
+
+
 def check_on_host(contents: list[bytes], folder: Path, count: int) -> None:
     jobs = jobs_of(contents, count)
     got = run(build(contents, folder, ["-O1", *SANITIZERS]), jobs)
@@ -152,6 +168,7 @@ def check_on_core(name: str, core: str, folder: Path, counts: list[tuple[str, in
     if name not in generated_device.compilers():
         pytest.skip(f"no {name} for Cortex-M here")
     contents = [c for dtype, bits, n in counts for c in networks(n, 700, dtype, bits)]
+    contents += wide_networks()
     jobs = jobs_of(contents, 3)
     program = generated_device.build(contents, folder, name, core)
     wrong = differences(oracle(jobs), generated_device.run(program, core, jobs))
