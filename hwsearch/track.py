@@ -41,6 +41,7 @@ RETRY_S = 30.0
 HTTP = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """MLflow's own settings while one of our calls runs; its defaults wait for minutes."""
 
@@ -81,7 +82,8 @@ class Tracker:
         experiment: its name; made where it is missing.
         study: its name; a parent run that has it is gone on with.
         directory: for the default database, and for artifacts unless a server keeps them.
-        wait_s: the longest that :meth:`logged`, :meth:`link` and :meth:`finish` wait.
+        wait_s: :meth:`logged`, :meth:`link` and :meth:`finish` give MLflow up when it takes
+            longer over one of their trials, or five times as long in all.
 
     Attributes:
         unlogged: trials that could not be logged so far.
@@ -94,7 +96,7 @@ class Tracker:
         experiment: str,
         study: str,
         directory: Path = Path("mlruns"),
-        wait_s: float = 120.0,
+        wait_s: float = 60.0,
     ) -> None:
         self.directory = directory.absolute()
         self.uri = uri or f"sqlite:///{self.directory.as_posix()}/mlflow.db"
@@ -103,6 +105,7 @@ class Tracker:
         self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(QUEUE)
         self._thread: threading.Thread | None = None
         self._failed_at: float | None = None
+        self._began: float | None = None
         self._client: MlflowClient | None = None
         self._experiment_id = self._parent_id = ""
         self._runs: dict[int, tuple[str, bool]] = {}
@@ -156,15 +159,17 @@ class Tracker:
             report: of the search.
             rejected: rows of the table of rejected configurations.
         """
-        self._flush()  # so that the queue has room
-        self._failed_at = None
+        self._flush()
+        self._failed_at, self.unlogged = None, 0
+        for trained in report.history:
+            if self._jobs.full():
+                self._flush()
+            self.trial(trained, report.budget.excess(trained.candidate.cost))
+        self._flush()
         self._submit(lambda: self._finish(report, rejected))
         self._flush()
         if self.unlogged:
-            log.warning(
-                "MLflow: %d trials are not logged; the next search of this name does.",
-                self.unlogged,
-            )
+            log.warning("MLflow: %d trials wait for the next search of this name.", self.unlogged)
 
     # Below: in the thread.
 
@@ -191,22 +196,24 @@ class Tracker:
     def _work(self) -> None:
         while True:
             job = self._jobs.get()
-            try:
-                job()
-            finally:
-                self._jobs.task_done()
+            self._began = time.monotonic()
+            job()
+            self._began = None
 
     def _flush(self) -> None:
-        """Waits until what was submitted is done, or ``wait_s`` are over."""
-        if self._thread is None:
-            return
-        done = threading.Event()
-        deadline = time.monotonic() + self.wait_s
-        with contextlib.suppress(queue.Full):
-            self._jobs.put(done.set, timeout=self.wait_s)
-            if done.wait(max(deadline - time.monotonic(), 0)):
+        """Waits until what was submitted is done; gives up as ``wait_s`` says."""
+        done, queued, begin = threading.Event(), False, time.monotonic()
+        while self._thread is not None:
+            if not queued:
+                with contextlib.suppress(queue.Full):
+                    self._jobs.put_nowait(done.set)
+                    queued = True
+            if done.wait(0.02):
                 return
-        self._fail(TimeoutError(f"no answer within {self.wait_s:g} s"))
+            now = time.monotonic()
+            if now - (self._began or now) > self.wait_s or now - begin > 5 * self.wait_s:
+                self._fail(TimeoutError(f"no answer within {self.wait_s:g} s"))
+                return
 
     def _fail(self, error: Exception) -> None:
         first = not self.trouble
@@ -232,13 +239,9 @@ class Tracker:
             self._experiment_id = self._find_experiment(client)
         where = f"tags.`{STUDY}` = '{runs.quoted(self.study)}'"
         parents = []
-        runs_of = client.search_runs(
-            [self._experiment_id],
-            where,
-            max_results=50_000,  # the most that MLflow gives
-            order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
-        )
-        for run in runs_of:
+        oldest = ["attributes.start_time ASC", "attributes.run_id ASC"]
+        most = 50_000  # that MLflow gives
+        for run in client.search_runs([self._experiment_id], where, 1, most, oldest):
             number = run.data.tags.get(TRIAL)
             if number is None:
                 parents.append(run)
@@ -249,9 +252,8 @@ class Tracker:
             client.update_run(run_id, status="RUNNING")
         else:
             tags = {STUDY: self.study, **{k: str(v) for k, v in self._tags.items()}}
-            run_id = client.create_run(
-                self._experiment_id, run_name=self.study, tags=tags
-            ).info.run_id
+            run = client.create_run(self._experiment_id, run_name=self.study, tags=tags)
+            run_id = run.info.run_id
             _log(client, run_id, params=self._params)
         mode: Mode = "min" if self._params.get("mode") == "min" else "max"
         metric = runs.key(str(self._params.get("metric", "metric")))
@@ -263,12 +265,10 @@ class Tracker:
         if found is not None:
             return str(found.experiment_id)
         local = not self.uri.startswith(("http", "databricks"))
-        place = (self.directory / "artifacts" / runs.file_name(self.experiment)).as_uri()
-        return str(
-            client.create_experiment(
-                self.experiment, place if local else None, tags=runs.EXPERIMENT_TAGS
-            )
-        )
+        folder = self.directory / "artifacts" / runs.file_name(self.experiment)
+        place = folder.as_uri() if local else None
+        made = client.create_experiment(self.experiment, place, tags=runs.EXPERIMENT_TAGS)
+        return str(made)
 
     def _trial(self, trained: Trained, excess: Mapping[str, float]) -> None:
         client, number = self._client, trained.candidate.number
@@ -300,9 +300,6 @@ class Tracker:
     def _finish(self, report: Report, rejected: Sequence[Mapping[str, object]]) -> None:
         client = self._client
         assert client is not None
-        for trained in report.history:
-            self._trial(trained, report.budget.excess(trained.candidate.cost))
-        self.unlogged = 0
         for verified in report.finalists:
             run_id, _ = self._runs.get(verified.trained.candidate.number, ("", False))
             if run_id:

@@ -261,7 +261,7 @@ def test_a_store_that_is_down_costs_a_line_and_no_time(
     tracker.finish(report)
     assert time.monotonic() - begin < 30
     first, last = warned
-    assert "goes on without it" in first and "5 trials are not logged" in last
+    assert "goes on without it" in first and "5 trials wait for the next search" in last
     assert all("\n" not in w for w in warned)
 
 
@@ -318,10 +318,10 @@ def test_an_answer_that_never_comes_is_given_up(directory: Path, study: str) -> 
     tracker = started(directory, study, wait_s=0.2)
     gate = threading.Event()
     tracker._submit(lambda: gate.wait(60) and None)
-    assert tracker.logged() == set() or tracker.trouble
     begin = time.monotonic()
+    assert tracker.logged() == set() and "TimeoutError" in tracker.trouble
     tracker.finish(factories.report(directory / "none", trials=0, finalists=(), winner=None))
-    assert time.monotonic() - begin < 5 and "TimeoutError" in tracker.trouble
+    assert time.monotonic() - begin < 5, "what hangs is waited for once"
     gate.set()
 
 
