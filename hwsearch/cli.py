@@ -22,9 +22,9 @@ COMMANDS = {
 """By name the line in ``hwsearch --help``; each is ``command`` in a module of
 :mod:`hwsearch.commands`."""
 
-EXIT_CODES = """Exit codes: 0 done; 1 done, and the answer is no (a limit is exceeded); 2 a command,
-file, name or value that cannot be used; 3 the backend cannot run the model; 4 compiler, emulator
-or device failed; 5 another failure; 70 a fault of hwsearch itself; 130 interrupted."""
+EXIT_CODES = """Exit codes: 0 done; 1 done, and the answer is no (a limit is exceeded); 2 a
+command, file, name or value that cannot be used; 3 the backend cannot run the model; 4 compiler,
+emulator or device failed; 5 another failure; 70 a fault of hwsearch itself; 130 interrupted."""
 
 NO, UNUSABLE, REFUSED, DEVICE, FAILED, FAULT, INTERRUPTED = 1, 2, 3, 4, 5, 70, 130
 

@@ -11,7 +11,7 @@ from typing import cast
 
 from hwsearch.backends.backend import Backend, RamColumns, Refusal
 from hwsearch.cost import latency
-from hwsearch.cost.coefficients import shipped
+from hwsearch.cost.coefficients import known as known_coefficients
 from hwsearch.errors import UnknownNameError
 
 __all__ = ["Backend", "RamColumns", "Refusal", "backend", "backends", "versions"]
@@ -30,6 +30,8 @@ def backends() -> dict[str, Backend]:
     for point in entry_points(group="hwsearch.backends"):
         try:
             runtime = point.load()
+            if runtime.name in found:
+                raise ValueError(f"the name {runtime.name!r} is taken")
             found[runtime.name] = runtime
         except Exception as error:
             logging.getLogger("hwsearch").warning(
@@ -69,4 +71,4 @@ def backend(name: str, version: str | None = None) -> Backend:
 
 def versions(runtime: str) -> tuple[str, ...]:
     """Versions of a runtime whose latency was measured or fitted."""
-    return tuple(sorted({s.version for s in shipped().sets if s.runtime == runtime}))
+    return tuple(sorted({s.version for s in known_coefficients().sets if s.runtime == runtime}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache, cached_property
@@ -138,9 +139,33 @@ def _rounded(value: object) -> object:
     return value
 
 
+VARIABLE = "HWSEARCH_COEFFICIENTS"
+"""Environment variable: path of a file of ``hwsearch calibrate`` whose sets come before these."""
+
+
 @cache
 def shipped() -> Coefficients:
     """The coefficients that come with the package."""
     return Coefficients.parse(
         resources.files("hwsearch.cost").joinpath("coefficients.json").read_text()
     )
+
+
+@cache
+def known() -> Coefficients:
+    """Those shipped, and before them the user's own, where VARIABLE names a file.
+
+    Raises:
+        ModelFileError: the file cannot be read.
+    """
+    path = os.environ.get(VARIABLE)
+    return merged(shipped(), Coefficients.load(Path(path))) if path else shipped()
+
+
+def merged(*parts: Coefficients) -> Coefficients:
+    """All sets and residuals; of two for the same, the later."""
+    sets = {(s.core, s.runtime, s.version): s for part in parts for s in part.sets}
+    residuals = {
+        (r.core, r.runtime, r.version, r.kind): r for part in parts for r in part.residuals
+    }
+    return Coefficients(tuple(sets.values()), tuple(residuals.values()))

@@ -53,6 +53,9 @@ class Hierarchy:
         levels: the hierarchy, widest first.
         cells: every cell that coefficients may be asked for.
         scale: cell to the factor on all coefficients that is expected before seeing data.
+
+    Attributes:
+        effects: how many there are.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Hierarchy:
                         (dict.fromkeys(members, np.eye(count)), np.full(count, level.own))
                     )
         self._widths = np.concatenate([w for _, w in blocks])
+        self.effects = len(self._widths)
         self._design = {
             cell: np.concatenate(
                 [d.get(cell, np.zeros((count, len(w)))) for d, w in blocks], axis=1
@@ -97,6 +101,12 @@ class Hierarchy:
         """float64 [features]: cycles per quantity on this cell."""
         theta: Floats = np.exp(self._log_prior[cell] + self._design[cell] @ effects)
         return theta
+
+    def covariance(self, cell: Cell) -> Floats:
+        """float64 [features, features]: of a cell's log coefficients before seeing data."""
+        design = self._design[cell] * self._widths
+        spread: Floats = design @ design.T
+        return spread
 
     def fit(self, x: Floats, cells: Sequence[Cell], cycles: Floats, sigma: Floats) -> Floats:
         """The most probable effects.

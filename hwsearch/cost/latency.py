@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, shipped
+from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, known
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.cost import Band, Floats
 from hwsearch.cost.kernels import quantities
@@ -29,12 +29,16 @@ SMALL = "small"
 RANKING_ONLY = 0.30
 """Least half width of the band where nothing was measured: enough to rank, not to promise."""
 
+CALIBRATED, EMULATED = "calibrated", "emulated"
+"""Of ``aot``, by ``hwsearch calibrate --device``: from a board, from an emulator."""
+
 VERSIONS = {
     "tflm": ("2026",),
     "tflm-cmsis-nn": ("2026", "mlperf-v1.2", "mlperf-v0.7"),
     "x-cube-ai": ("10.2",),
     "microtvm-native": ("mlperf-v1.1",),
     "microtvm-cmsis-nn": ("mlperf-v1.1",),
+    "aot": (CALIBRATED, EMULATED),
 }
 """What a runtime's bare name means: the first version that was measured on the core, else the
 first. TFLite Micro of 2020 and 2.3.1, with other kernels, only when asked for."""
@@ -57,7 +61,7 @@ def cycles(
         core: as :class:`hwsearch.board.Board` names it.
         runtime: as the published data name it; may end in a version: ``"x-cube-ai-8.1"``.
         version: of the runtime; defaults as :data:`VERSIONS` says.
-        coefficients: defaults to those shipped.
+        coefficients: defaults to :func:`hwsearch.cost.coefficients.known`.
     """
     chosen = coefficient_set(core, runtime, version, coefficients)
     if chosen is None or is_float(columns.graph):
@@ -82,12 +86,12 @@ def coefficient_set(
     core: str, runtime: str, version: str | None = None, coefficients: Coefficients | None = None
 ) -> CoefficientSet | None:
     """The set that :func:`cycles` uses: of this core, else of the nearest one, else None."""
-    known = (coefficients or shipped()).by_name
-    name, version = _named(core, runtime, version, known)
+    sets = (coefficients or known()).by_name
+    name, version = _named(core, runtime, version, sets)
     bare = core.split("+")[0]  # "M33+MVP" is an M33 with an accelerator
     for candidate in (core, bare, KIN.get(bare, core)):
-        if (candidate, name, version) in known:
-            return known[candidate, name, version]
+        if (candidate, name, version) in sets:
+            return sets[candidate, name, version]
     return None
 
 
@@ -133,10 +137,10 @@ def band(
     Args:
         kind: from :func:`kind_of`, or SMALL for a network below SMALL_CYCLES.
     """
-    known = coefficients or shipped()
-    chosen = coefficient_set(core, runtime, version, known)
-    name, version = _named(core, runtime, version, known.by_name)
-    groups = {(r.core, r.runtime, r.version, r.kind): r for r in known.residuals}
+    coefficients = coefficients or known()
+    chosen = coefficient_set(core, runtime, version, coefficients)
+    name, version = _named(core, runtime, version, coefficients.by_name)
+    groups = {(r.core, r.runtime, r.version, r.kind): r for r in coefficients.residuals}
     rest = SMALL if kind == SMALL else ANY
     for key in ((core, name, version, kind), (core, name, version, rest), (core, name, ANY, rest)):
         if chosen is not None and key in groups:
@@ -145,8 +149,8 @@ def band(
             return Band(
                 found.low,
                 found.high,
-                f"{what}: {found.rows} measured, of {_many(found.families, 'network family')}, each "
-                "predicted by a fit that had not seen its family",
+                f"{what}: {found.rows} measured, of {_many(found.families, 'network family')}, "
+                "each predicted by a fit that had not seen its family",
             )
     low, high = -RANKING_ONLY, RANKING_ONLY
     reason = f"nobody measured {runtime} on {core}"

@@ -81,7 +81,7 @@ def test_band_of_a_measured_group():
     known = coefficients()
     found = latency.band("M4", "tflm", coefficients=known)
     assert (found.low, found.high) == (-0.1, 0.2)
-    assert "3 measurements" in found.basis
+    assert "3 measured, of 2 network families" in found.basis
     assert "not seen" in found.basis
 
 
