@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean bench-cost bench-device fuzz-wire
+.PHONY: demo test check install clean bench-cost bench-pricing bench-device fuzz-wire
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ check: install
 
 bench-cost: install
 	$(BIN)/python benchmarks/cost.py
+
+bench-pricing: install
+	$(BIN)/python benchmarks/pricing.py
 
 bench-device: install
 	$(BIN)/python -m benchmarks.device

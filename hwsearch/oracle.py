@@ -93,7 +93,8 @@ def run(
         ) from error
     said = child.stderr.decode(errors="replace")
     if child.returncode != 0:
-        reason = [line for line in said.splitlines() if line and "Arena" not in line][-4:]
+        lines = [line for line in said.splitlines() if line and "Arena" not in line]
+        reason = [line.strip() for line in lines if not line.startswith(("  ", "["))][-4:]
         raise RefusedError(
             f"TFLite Micro does not run it (exit {child.returncode}): {' | '.join(reason)}. "
             "Choose another backend, or replace the operator that it names."
@@ -138,4 +139,7 @@ def _child() -> None:
 
 
 if __name__ == "__main__":
-    _child()
+    try:
+        _child()
+    except Exception as error:  # what TFLite Micro said of it is on stderr already
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -10,16 +10,17 @@ import numpy as np
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.graph import BITS, Graph
 
-BUFFER_ALIGNMENT = 4
-"""The quantizer lays each tensor's data at a multiple of 4 bytes: within 20 bytes of the file on
-every network tested (16, the ``force_align`` of ``schema.fbs``, errs by up to 80)."""
+BUFFER_ALIGNMENT = 16
+"""A ``.tflite`` aligns each tensor's data to 16 bytes (``schema.fbs``, ``force_align``)."""
+
+_BIASED = frozenset({"conv_2d", "depthwise_conv_2d", "fully_connected"})
 
 SCALE_BYTES = 12
 """Of one per-channel quantization scale: float32 scale and int64 zero point (``schema.fbs``)."""
 
 QUANTIZATION_BYTES = 40
-"""Of a tensor's quantization with one scale: table, two vectors and their lengths. The quantizer
-gives one to the bias of a dense layer whose weights have one scale, none where they have many."""
+"""Of a tensor's quantization with one scale: table, two vectors and their lengths. A deployable
+file keeps it for a bias with one scale, and leaves it out where there are many."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class _Constants:
     """The constants of a Graph: indexes, bytes in the file as it stands, scales a channel.
 
     ``dense`` is the weight tensor of the dense layer that a constant belongs to, else -1;
-    ``bare`` is 1 for one that has no quantization.
+    ``bare`` is 1 for a bias whose scales were left out.
     """
 
     index: Ints
@@ -47,6 +48,7 @@ def _constants(graph: Graph) -> _Constants:
     dense_of = {
         i: op.inputs[1] for op in graph.ops if op.kind == "fully_connected" for i in op.inputs[1:]
     }
+    biases = {op.inputs[2] for op in graph.ops if op.kind in _BIASED and len(op.inputs) > 2}
     rank = max([4, *(len(t.shape) for t in graph.tensors)])
     axes, channels, per_channel = [], [], []
     for i in index:
@@ -65,7 +67,7 @@ def _constants(graph: Graph) -> _Constants:
         np.array(channels, np.int64),
         np.array(axes, np.int64),
         np.array([dense_of.get(i, -1) for i in index], np.int64),
-        np.array([graph.tensors[i].scales == 0 for i in index], np.int64),
+        np.array([i in biases and graph.tensors[i].scales == 0 for i in index], np.int64),
         graph.file_bytes,
     )
 
@@ -93,7 +95,7 @@ def model_bytes(columns: Columns) -> Ints:
     scales = SCALE_BYTES * known.per_channel * (channels - known.channels)
     if known.fixed_bytes == 0:
         return (new + SCALE_BYTES * known.per_channel * channels).sum(axis=1)
-    tables = QUANTIZATION_BYTES * known.bare * low
+    tables = QUANTIZATION_BYTES * known.bare * (channels == 1)
     return known.fixed_bytes + (new - known.bytes + scales + tables).sum(axis=1)
 
 

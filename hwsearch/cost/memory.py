@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,11 @@ class Lifetimes:
             rivals[i, : len(found)] = found
         return cls(first, last, rivals)
 
+    @cached_property
+    def rivals_of(self) -> tuple[tuple[int, ...], ...]:
+        """Per buffer those alive at the same time."""
+        return tuple(tuple(i for i in row if i < len(self.first)) for row in self.rivals.tolist())
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -76,6 +81,9 @@ def greedy(sizes: Ints, lifetimes: Lifetimes) -> Plan:
         lifetimes: of the same buffers.
     """
     n, buffers = sizes.shape
+    if n == 1:  # a tenth of the time of arrays of one row
+        row = np.array([_greedy_one(sizes[0].tolist(), lifetimes.rivals_of)], np.int64)
+        return Plan(row.reshape(1, buffers), sizes, lifetimes)
     order = buffers - 1 - np.argsort(-sizes[:, ::-1], axis=1, kind="stable")
     # One column past the end stands for "no rival": it lies beyond every buffer, unplaced.
     start = np.full((n, buffers + 1), -1, np.int64)
@@ -98,6 +106,20 @@ def greedy(sizes: Ints, lifetimes: Lifetimes) -> Plan:
         start[rows, buffer] = offset
         end[rows, buffer] = offset + size
     return Plan(start[:, :buffers], sizes, lifetimes)
+
+
+def _greedy_one(sizes: list[int], rivals_of: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Offsets of one candidate: for each buffer the first gap that is wide enough."""
+    offsets = [-1] * len(sizes)
+    for buffer in sorted(range(len(sizes)), key=lambda i: (-sizes[i], -i)):
+        size, offset = sizes[buffer], 0
+        placed = ((offsets[i], sizes[i]) for i in rivals_of[buffer] if offsets[i] >= 0)
+        for start, taken in sorted(placed):
+            if start - offset >= size and start > offset:
+                break
+            offset = max(offset, start + taken)
+        offsets[buffer] = offset
+    return offsets
 
 
 def align(size: Ints) -> Ints:

@@ -30,8 +30,16 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
 
 
 def unpack(content: bytes) -> Any:
-    """The file's ``schema.ModelT``."""
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    """The file's ``schema.ModelT``, each buffer's data in it.
+
+    The quantizer appends data after the flatbuffer from 256 KiB on (``Buffer.offset``).
+    """
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        if buffer.size > 1:
+            buffer.data = content[buffer.offset : buffer.offset + buffer.size]
+        buffer.offset = buffer.size = 0
+    return model
 
 
 def duplicate(model: Any, tensor: int) -> int:

@@ -63,6 +63,8 @@ def test_greedy_is_the_published_algorithm(problem) -> None:
         used = [o if size else 0 for o, size in zip(row.tolist(), expected, strict=True)]
         scalar = scalar_greedy(expected, first, last)
         assert used == [o if size else 0 for o, size in zip(scalar, expected, strict=True)]
+        alone = memory.greedy(np.array([expected], np.int64), lifetimes)  # its own way for one
+        assert used == [o if s else 0 for o, s in zip(alone.offsets[0], expected, strict=True)]
     assert plan.bytes.tolist() == [
         max(o + s for o, s in zip(scalar_greedy(row, first, last), row, strict=True))
         for row in sizes
