@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,12 @@ class Target:
             raise InputError(
                 f"clock_hz={self.clock_hz} is not a positive number. Give hertz, e.g. 80e6."
             )
+
+    @property
+    def runtime(self) -> Backend:
+        """The backend, as it is on the board's core where that makes a difference to memory."""
+        on_core = getattr(self.backend, "on_core", None)
+        return self.backend if on_core is None else cast(Backend, on_core(self.board.core))
 
     @property
     def hz(self) -> float | None:
@@ -103,14 +109,14 @@ def costs(
     columns: Columns, backend: Backend, board: Board, clock_hz: float | None = None
 ) -> CostColumns:
     """The four costs of n candidates; a column that nobody can know is None."""
-    per_op = backend.cycles(columns, board.core)
-    return _costs(columns, Target(board, backend, clock_hz), per_op)
+    target = Target(board, backend, clock_hz)
+    return _costs(columns, target, target.runtime.cycles(columns, board.core))
 
 
 def cost(columns: Columns, backend: Backend, board: Board, clock_hz: float | None = None) -> Cost:
     """The cost of the one candidate in ``columns``, broken down by operator."""
     target = Target(board, backend, clock_hz)
-    per_op = backend.cycles(columns, board.core)
+    per_op = target.runtime.cycles(columns, board.core)
     found = _costs(columns, target, per_op)
     live = live_bytes(columns)
     constants = columns.graph.tensors
@@ -149,8 +155,8 @@ def cost(columns: Columns, backend: Backend, board: Board, clock_hz: float | Non
 
 
 def _costs(columns: Columns, target: Target, per_op: Floats | None) -> CostColumns:
-    ram = target.backend.ram(columns).total
-    flash = target.backend.flash(columns)
+    runtime = target.runtime
+    ram, flash = runtime.ram(columns).total, runtime.flash(columns)
     cycles = None if per_op is None else per_op.sum(axis=1)
     seconds = None if cycles is None or target.hz is None else cycles / target.hz
     joules = energy.energy_j(seconds, target.board, target.clock_hz)
@@ -176,7 +182,7 @@ def _kind(graph: Graph) -> str:
 
 def _bands(graph: Graph, target: Target, small: bool) -> dict[str, Band]:
     """Per cost the band, of a network below or above :data:`latency.SMALL_CYCLES`."""
-    stated: Mapping[str, Band] = getattr(target.backend, "bands", {})
+    stated: Mapping[str, Band] = getattr(target.runtime, "bands", {})
     kind = latency.SMALL if small else _kind(graph)
     other_clock = target.clock_hz not in (None, target.board.clock_hz)
     timed = _time_bands(target.board.core, target.backend.name, kind, other_clock)
