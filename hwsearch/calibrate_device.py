@@ -21,7 +21,7 @@ from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, Residu
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.fit import Cell, Floats
 from hwsearch.cost.kernels import CLASSES, QUANTITIES, quantities
-from hwsearch.cost.latency import CALIBRATED, EMULATED
+from hwsearch.cost.latency import CALIBRATED, EMULATED, SMALL
 from hwsearch.cost.priors import AOT, spread
 from hwsearch.cost.published import CYCLES_PER_INSTRUCTION, Observation
 from hwsearch.device import Hello, build, flashing, port_of
@@ -292,8 +292,10 @@ def _coefficients(
     fitted = CoefficientSet(
         *cell, (board,), date, len(rows), families, float(errors.mean()), "", cycles
     )
-    band = Residuals(
-        core, runtime, version, ANY,
-        float(np.expm1(-edge)), float(np.expm1(edge)), len(unseen), families,
-    )  # fmt: skip
-    return Coefficients((fitted,), (band,))
+    low, high = float(np.expm1(-edge)), float(np.expm1(edge))
+    # Layers are small networks: what holds for them holds below SMALL_CYCLES too.
+    bands = tuple(
+        Residuals(core, runtime, version, kind, low, high, len(unseen), families)
+        for kind in (ANY, SMALL)
+    )
+    return Coefficients((fitted,), bands)
