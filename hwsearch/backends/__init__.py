@@ -16,7 +16,7 @@ from hwsearch.errors import UnknownNameError
 
 __all__ = ["Backend", "RamColumns", "Refusal", "backend", "backends", "versions"]
 
-BUILT_IN = ("tflm", "x_cube_ai", "microtvm")
+BUILT_IN = ("aot", "tflm", "x_cube_ai", "microtvm")
 """Modules of this package that hold a tuple ``BACKENDS``."""
 
 

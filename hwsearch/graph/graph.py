@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 BITS = {
@@ -27,6 +27,8 @@ class Tensor:
         constant_bytes: bytes of its data in the file; 0 for an activation.
         scales: how many quantization scales it has: 0 none, 1 per tensor, else per channel.
         variable: whether it keeps its value between inferences.
+        scale: of a tensor that has one, else 0. Calibration's, not architecture's: it takes no
+            part in a comparison.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Tensor:
     constant_bytes: int = 0
     scales: int = 0
     variable: bool = False
+    scale: float = field(default=0.0, compare=False)
 
     @property
     def is_constant(self) -> bool:

@@ -212,14 +212,10 @@ def _tensor(raw: Any, index: int, span: tuple[int, int], name: str) -> Tensor:
             "Convert with every dimension known: Input(batch_shape=(1, height, width, channels))."
         )
     dtype = DTYPES[raw.Type()]
-    tensor = Tensor(
-        label,
-        shape,
-        dtype,
-        span[1],
-        raw.Quantization().ScaleLength() if raw.Quantization() else 0,
-        raw.IsVariable(),
-    )
+    quantization = raw.Quantization()
+    scales = quantization.ScaleLength() if quantization else 0
+    scale = float(quantization.Scale(0)) if scales == 1 else 0.0
+    tensor = Tensor(label, shape, dtype, span[1], scales, raw.IsVariable(), scale)
     if span[1] and span[1] != tensor.size_bytes:
         raise ModelFileError(
             f"tensor {index} ({label!r}) of {name} has {span[1]} bytes of data, shape {shape} of "

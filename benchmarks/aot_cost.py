@@ -1,0 +1,171 @@
+"""Print how far the ``aot`` backend's estimates are off: ``make bench-aot-cost``.
+
+Estimates of flash, RAM and instructions beside linked images and emulated runs: the MLPerf Tiny
+models of ../shared, and networks that no fit has seen. ``--measure`` measures the training
+networks anew and writes ``hwsearch/backends/aot_measured.json`` first; kernels that changed need
+it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.aot_fit import FLAGS, Observed, fit, kernels_digest, observe
+from benchmarks.aot_networks import training, unseen
+from hwsearch.backends import aot_measured
+from hwsearch.backends.aot import Aot, instructions
+from hwsearch.backends.aot_measured import FILE, Target, shipped, to_json
+from hwsearch.cost.columns import Columns
+from hwsearch.graph.tflite import read
+
+MODELS = Path(__file__).parents[1] / ".." / "shared" / "models" / "mlperf_tiny"
+DATA = Path(aot_measured.__file__).parent / FILE
+TARGETS = (
+    ("M4", "gcc"), ("M4", "zig"), ("M0", "gcc"), ("M3", "gcc"), ("M7", "gcc"), ("M33", "gcc"),
+    ("M0", "zig"), ("M3", "zig"), ("M7", "zig"), ("M33", "zig"),
+)  # fmt: skip
+PLAIN = 10
+"""Ordinary networks whose frames and images take part in a fit."""
+
+
+def judged(count: int) -> Iterator[tuple[str, bytes]]:
+    """Networks that took no part in any fit, and the MLPerf Tiny models."""
+    for name, file in (
+        ("DS-CNN", "kws_ref_model.tflite"),
+        ("ResNet-8", "pretrainedResnet_quant.tflite"),
+    ):
+        if (MODELS / file).exists():
+            yield name, (MODELS / file).read_bytes()
+    yield from itertools.islice(unseen(PLAIN + count), PLAIN, None)
+
+
+def measure(core: str, compiler: str) -> Target:
+    """A Target, measured."""
+    trained = list(observe(training(), core, compiler))
+    plain = list(observe(unseen(PLAIN), core, compiler))
+    return fit(trained, plain, core, compiler)
+
+
+def replaced(target: Target) -> None:
+    """Write a target into the data file, in the place of the one before."""
+    try:
+        known = {(t.core, t.compiler): t for t in aot_measured.parse(DATA.read_text())}
+    except (OSError, ValueError, TypeError):
+        known = {}
+    known[target.core, target.compiler] = target
+    order = [known[key] for key in sorted(known)]
+    DATA.write_text(to_json(tuple(order)))
+    shipped.cache_clear()
+    aot_measured.target.cache_clear()
+
+
+def errors(observed: Observed, core: str, compiler: str) -> dict[str, tuple[int, float]]:
+    """Per cost what was measured, and estimate / measured - 1."""
+    backend = Aot(core=core, compiler=compiler)
+    columns = Columns.of(observed.graph)
+    ram = backend.ram(columns)
+    instr = float(instructions(columns, backend.measured)[0].sum())
+    truth = {
+        "flash": (observed.image.flash_bytes, float(backend.flash(columns)[0])),
+        "arena": (observed.arena_bytes, float(ram.arena[0])),
+        "RAM": (observed.image.ram_bytes + observed.stack_bytes, float(ram.total[0])),
+        "instructions": (observed.instructions, instr),
+    }
+    return {name: (real, estimate / real - 1) for name, (real, estimate) in truth.items()}
+
+
+def table(core: str, compiler: str, count: int) -> None:
+    """Print a network a line, and the worst of each column."""
+    names = ("flash", "arena", "RAM", "instructions")
+    print(f"\n{core}, {compiler} {' '.join(FLAGS)}: measured, and estimate / measured - 1 in %\n")
+    print("| network | " + " | ".join(f"{n} | %" for n in names) + " |")
+    print("| --- |" + " ---: |" * 2 * len(names))
+    rows = []
+    for observed in observe(judged(count), core, compiler):
+        found = errors(observed, core, compiler)
+        rows.append([100 * found[name][1] for name in names])
+        cells = " | ".join(f"{found[n][0]:,} | {100 * found[n][1]:+.2f}" for n in names)
+        print(f"| {observed.name} | {cells} |", flush=True)
+    off = np.abs(rows)
+    for word, line in (("mean", off.mean(axis=0)), ("worst", off.max(axis=0))):
+        print(f"| {word} of {len(rows)} | " + " | ".join(f" | {v:.2f}" for v in line) + " |")
+
+
+def speed() -> None:
+    """Print candidates a second of each cost, in batches of 256 random widths and singly."""
+    print("\n| network | batch | RAM | flash | cycles | all, candidates/s |")
+    print("| --- |" + " ---: |" * 5)
+    for name, content in judged(0):
+        graph = read(content).graph
+        for n in (1, 256):
+            columns = varied(Columns.of(graph), n)
+            times = []
+            for ask in (
+                lambda c: Aot().ram(c), lambda c: Aot().flash(c), lambda c: Aot().cycles(c, "M4"),
+            ):  # fmt: skip
+                took = []
+                for _ in range(5):
+                    fresh = Columns(graph, columns.shapes, columns.bits)
+                    start = time.process_time()
+                    ask(fresh)
+                    took.append(time.process_time() - start)
+                times.append(min(took))
+            cells = " | ".join(f"{1e3 * t:.2f} ms" for t in times)
+            print(f"| {name} | {n} | {cells} | {n / sum(times):,.0f} |")
+
+
+def varied(columns: Columns, n: int, seed: int = 0) -> Columns:
+    """n candidates with channel widths drawn anew: equal widths of the network stay equal."""
+    rng = np.random.default_rng(seed)
+    shapes = np.repeat(columns.shapes, n, axis=0)
+    graph = columns.graph
+    widths = sorted(
+        {graph.tensors[op.outputs[0]].shape[-1] for op in graph.ops if op.kind == "conv_2d"}
+    )
+    for width in widths:
+        drawn = rng.integers(max(1, width // 4), width + 1, n)
+        for i, tensor in enumerate(graph.tensors):
+            if len(tensor.shape) == 4 and tensor.shape[-1] == width:
+                shapes[:, i, -1] = drawn
+            if len(tensor.shape) == 4 and tensor.is_constant and tensor.shape[0] == width:
+                shapes[:, i, -4] = drawn
+    return Columns(graph, shapes, np.repeat(columns.bits, n, axis=0))
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--measure", action="store_true", help="measure and fit first")
+    parser.add_argument("--target", action="append", help="core and compiler: M4:gcc (default)")
+    parser.add_argument("--networks", type=int, default=30, help="unseen networks to judge on")
+    arguments = parser.parse_args()
+    chosen = [tuple(t.split(":")) for t in arguments.target or ["M4:gcc"]]
+    if arguments.target == ["all"]:
+        chosen = list(TARGETS)
+    for core, compiler in chosen:
+        if arguments.measure:
+            start = time.time()
+            replaced(measure(core, compiler))
+            print(f"{core} {compiler}: measured in {time.time() - start:.0f} s", flush=True)
+        known = aot_measured.target(core, compiler)
+        if known.kernels != kernels_digest():
+            print(
+                f"the kernels have changed since {core} {known.compiler} was measured: "
+                "run with --measure",
+                file=sys.stderr,
+            )
+        if arguments.networks:
+            table(core, compiler, arguments.networks)
+    speed()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

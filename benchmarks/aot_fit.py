@@ -1,0 +1,323 @@
+"""Measure generated code on an emulated core and fit what ``hwsearch/backends/aot.py`` needs.
+
+A Target comes from linked images: sections from the objects, calls and stack from the emulated
+core, and for every loop of every kernel the instructions and cycles of a turn: non-negative least
+squares on relative errors over all layers of the training networks.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from numpy.typing import NDArray
+
+from benchmarks.aot_core import Call, Core, functions
+from hwsearch.backends.aot import DSP, constant_bytes, variant
+from hwsearch.backends.aot_loops import counts, groups, sizes
+from hwsearch.backends.aot_measured import Target
+from hwsearch.codegen import generate
+from hwsearch.codegen.generate import KERNELS
+from hwsearch.cost.columns import Columns
+from hwsearch.device import Image, build
+from hwsearch.device.port import FIRMWARE
+from hwsearch.graph import Graph
+from hwsearch.graph.tflite import read
+
+FLAGS = ("-O2",)
+
+ROOTS = {
+    "nn_conv_s8": ("nn_conv_s8", "nn_dot_4x2"), "nn_dense_s8": ("nn_dense_s8", "nn_dot_1x2"),
+    "nn_conv_s8 int4": ("nn_conv_s8", "nn_dot4_4x2"),
+    "nn_dense_s8 int4": ("nn_dense_s8", "nn_dot4_1x2"),
+    "nn_sub_s8": ("nn_add_s8",), "nn_sub_s16": ("nn_add_s16",),
+}  # fmt: skip
+"""Functions that a call names, where they are not just the kernel itself: codegen/calls.py."""
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer of a measured network.
+
+    Attributes:
+        variant: kernel, and whether its weights are int4.
+        op: the operator.
+        loops: loop to turns.
+        instructions, low, high: as measured.
+        stack, frame, code: see :class:`benchmarks.aot_core.Call`.
+    """
+
+    variant: str
+    op: int
+    loops: Mapping[str, int]
+    instructions: int
+    low: float
+    high: float
+    stack: int
+    frame: int
+    code: int
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One network, linked and run.
+
+    Attributes:
+        name, graph: which.
+        image: as linked.
+        arena_bytes: as planned.
+        layers: what each took.
+        edges, bytes_of: sections that sections refer to, and their sizes; of this image's objects.
+    """
+
+    name: str
+    graph: Graph
+    image: Image
+    arena_bytes: int
+    layers: tuple[LayerCost, ...]
+    edges: Mapping[str, frozenset[str]]
+    bytes_of: Mapping[str, int]
+
+    @property
+    def instructions(self) -> int:
+        """Of all layers."""
+        return sum(layer.instructions for layer in self.layers)
+
+    @property
+    def stack_bytes(self) -> int:
+        """As a device paints it."""
+        return max(layer.stack + layer.frame for layer in self.layers)
+
+
+def observe(networks: Iterable[tuple[str, bytes]], core: str, compiler: str) -> Iterator[Observed]:
+    """Every network generated, compiled, linked and run once."""
+    port = f"emulator-cortex-{core.lower()}"
+    for name, content in networks:
+        model = read(content)
+        with tempfile.TemporaryDirectory(prefix="hwsearch-aot-") as folder:
+            sources, out = Path(folder) / "model", Path(folder) / "image"
+            made = generate(model, sources)
+            image = build(sources, port, out, toolchain=compiler, flags=FLAGS)
+            order = [(layer.op_index, layer.kind) for layer in made.layers]
+            calls = Core(image).run()
+            edges, bytes_of = _objects(out, image)
+        layers = tuple(_layers(model.graph, order, calls, core))
+        yield Observed(name, model.graph, image, made.arena_bytes, layers, edges, bytes_of)
+
+
+def _layers(
+    graph: Graph, order: list[tuple[int, str]], calls: list[Call], core: str
+) -> Iterator[LayerCost]:
+    """The calls by layer; a concatenation makes one an input."""
+    left = iter(calls)
+    by_op = {}
+    for op, kind in order:
+        times = len(graph.ops[op].inputs) if kind == "concatenation" else 1
+        by_op[op] = [next(left) for _ in range(times)]
+    assert next(left, None) is None, "calls do not match layers"
+    columns = Columns.of(graph)
+    for group in groups(graph):
+        loops = counts(columns, group, core in DSP)
+        bits = sizes(columns, group).bits[0]
+        for place, op in enumerate(group.ops.tolist()):
+            mine = by_op[op]
+            turns = {
+                k: int(np.broadcast_to(v, (1, len(group.ops)))[0, place]) for k, v in loops.items()
+            }
+            yield LayerCost(
+                variant(group.kernel, bool(bits[place] == 4)), op, turns,
+                sum(c.instructions for c in mine), sum(c.low for c in mine),
+                sum(c.high for c in mine), max(c.stack for c in mine),
+                max(c.frame for c in mine), sum(c.code for c in mine),
+            )  # fmt: skip
+
+
+def _objects(out: Path, image: Image) -> tuple[dict[str, frozenset[str]], dict[str, int]]:
+    """Sections of the kernels' objects: what each refers to, and its bytes in words."""
+    edges: dict[str, set[str]] = defaultdict(set)
+    bytes_of: dict[str, int] = {}
+    defined: dict[str, str] = {}
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for path in [*sorted((out / "model").glob("nn_*.o")), out / "lib" / "memory.o"]:
+        with path.open("rb") as file:
+            elf = ELFFile(file)
+            sections = list(elf.iter_sections())
+            for section in sections:
+                if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_size"]:
+                    if not section.name.startswith((".text", ".rodata")):
+                        continue
+                    bytes_of[f"{path.stem}{section.name}"] = -(-section["sh_size"] // 4) * 4
+            symbols = elf.get_section_by_name(".symtab")
+            for symbol in symbols.iter_symbols():
+                if symbol["st_info"]["bind"] != "STB_LOCAL" and symbol["st_shndx"] != "SHN_UNDEF":
+                    defined[symbol.name] = f"{path.stem}{sections[symbol['st_shndx']].name}"
+            for section in sections:
+                if not isinstance(section, RelocationSection):
+                    continue
+                source = f"{path.stem}{sections[section['sh_info']].name}"
+                for relocation in section.iter_relocations():
+                    symbol = symbols.get_symbol(relocation["r_info_sym"])
+                    if symbol["st_shndx"] == "SHN_UNDEF":
+                        wanted[source].add(symbol.name)
+                    elif isinstance(symbol["st_shndx"], int):
+                        edges[source].add(f"{path.stem}{sections[symbol['st_shndx']].name}")
+    linked = functions(image.path)
+    for source, names in wanted.items():
+        for name in names:
+            edges[source].add(defined.get(name, name))
+            if name not in defined:  # of the compiler's own library
+                bytes_of[name] = -(-linked.get(name, (0, 0))[1] // 4) * 4
+    edges |= {name: {section} for name, section in defined.items()}
+    return {k: frozenset(v) for k, v in edges.items()}, bytes_of
+
+
+def _closure(edges: Mapping[str, frozenset[str]], roots: Iterable[str]) -> frozenset[str]:
+    found, ahead = set[str](), list(roots)
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += edges.get(name, frozenset())
+    return frozenset(found)
+
+
+def nonnegative(design: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Non-negative least squares by active set (Lawson and Hanson 1974, ch. 23)."""
+    count = design.shape[1]
+    free = np.zeros(count, bool)
+    answer = np.zeros(count)
+    scale = np.abs(design).max(axis=0)
+    for _ in range(10 * count):
+        gradient = design.T @ (wanted - design @ answer) / np.where(scale > 0, scale, 1)
+        gradient[free | (scale == 0)] = -np.inf
+        if gradient.max(initial=-np.inf) < 1e-9:
+            break
+        free[gradient.argmax()] = True
+        while True:
+            trial = np.zeros(count)
+            trial[free] = np.linalg.lstsq(design[:, free], wanted, rcond=None)[0]
+            if (trial[free] >= 0).all():
+                break
+            bad = free & (trial < 0)
+            step = (answer[bad] / np.maximum(answer[bad] - trial[bad], 1e-300)).min()
+            answer = answer + step * (trial - answer)
+            free &= answer > 1e-12
+        answer = trial
+    return answer
+
+
+def kernels_digest() -> str:
+    """SHA-256 of the kernel sources and of memcpy's, 12 digits."""
+    digest = hashlib.sha256()
+    for path in [*sorted(KERNELS.glob("nn*.[ch]")), FIRMWARE / "lib" / "memory.c"]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def fit(training: list[Observed], plain: list[Observed], core: str, compiler: str) -> Target:
+    """A Target.
+
+    Args:
+        training: networks of many layers.
+        plain: a few ordinary networks: their calls have the frames that one may expect.
+    """
+    by_variant: dict[str, list[LayerCost]] = defaultdict(list)
+    for observed in training:
+        for layer in observed.layers:
+            by_variant[layer.variant].append(layer)
+    loops, errors = {}, []
+    for name, rows in sorted(by_variant.items()):
+        turns = np.array([list(row.loops.values()) for row in rows], float)
+        solved = []
+        for what in ("instructions", "low", "high"):
+            wanted = np.array([getattr(row, what) for row in rows], float)
+            scale = np.maximum((turns / wanted[:, None]).max(axis=0), 1e-12)
+            design = turns / wanted[:, None] / scale
+            solved.append(nonnegative(design, np.ones(len(rows))) / scale)
+            if what == "instructions":
+                errors += (np.abs(turns @ solved[0] / wanted - 1)).tolist()
+        table = {
+            loop: tuple(round(float(v), 3) for v in values)
+            for loop, values in zip(rows[0].loops, zip(*solved, strict=True), strict=True)
+        }
+        loops[name] = {loop: values for loop, values in table.items() if any(values)}
+    frames: dict[str, int] = defaultdict(int)
+    for observed in plain:
+        for layer in observed.layers:
+            kernel = layer.variant.removesuffix(" int4")
+            frames[kernel] = max(frames[kernel], layer.frame)
+    usual = max(frames.values())
+    sections, links = _linked(training, by_variant)
+    codes = {
+        name.removesuffix(" int4"): float(np.mean([row.code for row in rows]))
+        for name, rows in by_variant.items()
+    }
+    image_bytes, ratio = _code(plain, sections, links, codes)
+    first = training[0].image
+    return Target(
+        core, compiler, first.toolchain, FLAGS, kernels_digest(),
+        datetime.datetime.now(datetime.UTC).date().isoformat(), len(training),
+        sum(len(o.layers) for o in training), round(float(np.mean(errors)), 5), image_bytes,
+        {name: round(ratio * size, 1) for name, size in codes.items()}, sections, links,
+        {name.removesuffix(" int4"): frames.get(name, usual) for name in codes},
+        _stacks(by_variant), loops,
+    )  # fmt: skip
+
+
+def _stacks(by_variant: Mapping[str, list[LayerCost]]) -> dict[str, dict[str, int]]:
+    """Per kernel and loop the least stack of the layers where it runs: what it needs for sure."""
+    found: dict[str, dict[str, int]] = {}
+    for name, rows in by_variant.items():
+        mine = found.setdefault(name.removesuffix(" int4"), {})
+        for row in rows:
+            for loop, turns in row.loops.items():
+                if turns:
+                    mine[loop] = min(mine.get(loop, row.stack), row.stack)
+    for mine in found.values():
+        least = mine.get("call", 0)
+        for loop in [k for k, v in mine.items() if v <= least and k != "call"]:
+            del mine[loop]
+    return found
+
+
+def _linked(
+    training: list[Observed], variants: Iterable[str]
+) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
+    edges: dict[str, frozenset[str]] = {}
+    bytes_of: dict[str, int] = {}
+    for observed in training:
+        edges |= observed.edges
+        bytes_of |= {k: v for k, v in observed.bytes_of.items() if v}
+    links = {}
+    for name in variants:
+        reached = _closure(edges, ROOTS.get(name, (name,)))
+        links[name] = tuple(sorted(s for s in reached if s in bytes_of))
+    used = {s for names in links.values() for s in names}
+    return {s: bytes_of[s] for s in sorted(used)}, links
+
+
+def _code(
+    plain: list[Observed],
+    sections: Mapping[str, int],
+    links: Mapping[str, tuple[str, ...]],
+    codes: Mapping[str, float],
+) -> tuple[int, float]:
+    """Bytes of an image without layers, and literals and all per byte of a call's own block."""
+    left, calls = [], []
+    for observed in plain:
+        names = {s for layer in observed.layers for s in links[layer.variant]}
+        constants = int(constant_bytes(Columns.of(observed.graph))[0])
+        left.append(observed.image.flash_bytes - constants - sum(sections[s] for s in names))
+        calls.append(sum(codes[layer.variant.removesuffix(" int4")] for layer in observed.layers))
+    design = np.stack([np.ones(len(plain)), np.array(calls)], axis=1)
+    base, ratio = np.linalg.lstsq(design, np.array(left, float), rcond=None)[0]
+    return round(float(base)), float(ratio)

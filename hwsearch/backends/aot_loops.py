@@ -1,0 +1,463 @@
+"""What generated code does, counted: how often each loop of each kernel runs.
+
+Every kernel of ``firmware/kernels`` is a nest of loops whose trip counts are functions of shapes.
+A loop's body takes the same instructions every time, but for a few conditional moves, so the
+instructions of a layer are the sum of trip count × instructions; the latter are fitted to exact
+emulated counts (``make bench-aot-cost``), a set of them a core and compiler.
+
+The quick paths are counted: sums proven narrow, activations that fill int8's range, as calibrated
+networks have them. Other than channels nothing may differ between the candidates of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsearch.backends.aot_memory import network
+from hwsearch.codegen.layers import PIXELS, UNARY, Layer, Window, row_values
+from hwsearch.codegen.refuse import mean_span
+from hwsearch.cost.columns import Columns, Ints
+from hwsearch.graph import BITS, WEIGHT_OPS, Graph
+
+PAIRS = 32
+"""Most pairs of taps that the depthwise kernel keeps; PAIRS in nn_depthwise_s8.c."""
+
+SPAN = (2**31 - 1) // (127 * 32768 * 2)
+"""Groups whose int16 products fit 32 bits with weights of up to 127; ``_chunk`` in calls.py."""
+
+Counts = Mapping[str, Ints]
+"""Loop to int64 [n, layers]: how often it runs."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The layers of a network that one kernel runs.
+
+    Attributes:
+        kernel: the C function that ``model_invoke`` calls.
+        layers, ops: which of the network's.
+        geometry: name to int64 [layers], what shapes other than channels say.
+    """
+
+    kernel: str
+    layers: tuple[Layer, ...]
+    ops: Ints
+    geometry: Mapping[str, Ints]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What of a group varies from candidate to candidate; int64 [n, layers] each.
+
+    Attributes:
+        read, made: channels of the input and of the output.
+        elements: of the output.
+        bits: of the weights; 8 where there are none.
+    """
+
+    read: Ints
+    made: Ints
+    elements: Ints
+    bits: Ints
+
+
+def kernel_of(graph: Graph, layer: Layer) -> str:
+    """The C function that runs a layer."""
+    read, made = (graph.tensors[t].dtype for t in (layer.inputs[0], layer.output))
+    suffix = "s16" if read == "int16" else "s8"
+    if layer.kind in ("quantize", "dequantize") and "float32" in (read, made):
+        integer = made if layer.kind == "quantize" else read
+        return f"nn_{layer.kind}_{'s16' if integer == 'int16' else 's8'}"
+    if layer.kind in UNARY:
+        if read == made == "int8":
+            return "nn_lookup_s8"
+        if layer.kind in ("logistic", "tanh"):
+            return f"nn_{layer.kind}_s16"
+        if read != made:
+            return "nn_rescale_s8_s16" if read == "int8" else "nn_rescale_s16_s8"
+        return "nn_rescale_s16"
+    names = {
+        "conv_2d": "conv", "dense": "dense", "depthwise_conv_2d": "depthwise",
+        "transpose_conv": "transpose_conv", "average_pool_2d": "average_pool",
+        "max_pool_2d": "max_pool", "add": "add", "sub": "sub", "mul": "mul",
+        "softmax": "softmax", "mean": "mean",
+    }  # fmt: skip
+    if layer.kind in names:
+        return f"nn_{names[layer.kind]}_{suffix}"
+    return {"pad": "nn_pad", "concatenation": "nn_copy_rows"}[layer.kind]
+
+
+_groups: dict[int, tuple[Group, ...]] = {}
+
+
+def groups(graph: Graph) -> tuple[Group, ...]:
+    """The layers of a network by kernel, made once per Graph object and dropped with it."""
+    found = _groups.get(id(graph))
+    if found is None:
+        by_kernel: dict[str, list[Layer]] = {}
+        for layer in network(graph).layers:
+            by_kernel.setdefault(kernel_of(graph, layer), []).append(layer)
+        found = tuple(
+            Group(
+                kernel, tuple(members), np.array([m.op_index for m in members], np.int64),
+                _stacked([_geometry(graph, member) for member in members]),
+            )
+            for kernel, members in by_kernel.items()
+        )  # fmt: skip
+        _groups[id(graph)] = found
+        weakref.finalize(graph, _groups.pop, id(graph), None)
+    return found
+
+
+def _stacked(rows: list[dict[str, int]]) -> dict[str, Ints]:
+    return {name: np.array([row[name] for row in rows], np.int64) for name in rows[0]}
+
+
+def sizes(columns: Columns, group: Group) -> Sizes:
+    """The channels of a group's layers."""
+    g = group.geometry
+    shapes = columns.shapes
+    return Sizes(
+        shapes[:, g["read_tensor"], -1],
+        shapes[:, g["made_tensor"], -1],
+        columns.elements[:, g["made_tensor"]],
+        np.where(g["has_weights"] > 0, columns.bits[:, g["weight_tensor"]], 8),
+    )
+
+
+def counts(columns: Columns, group: Group, dsp: bool) -> Counts:
+    """How often each loop of a group's kernel runs.
+
+    Args:
+        columns: n candidates.
+        group: one of :func:`groups`.
+        dsp: whether the core has the DSP extension, for which kernels take other paths.
+    """
+    name = group.kernel.removeprefix("nn_")
+    family = name.removesuffix("_s16").removesuffix("_s8")
+    found = _LOOPS.get(name) or _LOOPS.get(family) or _each
+    return found(columns, group, sizes(columns, group), dsp)
+
+
+def _geometry(graph: Graph, layer: Layer) -> dict[str, int]:
+    op = graph.ops[layer.op_index]
+    weighted = op.kind in WEIGHT_OPS
+    found = {
+        "made_tensor": layer.output,
+        "read_tensor": op.inputs[1] if op.kind == "fully_connected" else layer.inputs[0],
+        "weight_tensor": op.inputs[1] if weighted else 0,
+        "has_weights": int(weighted),
+    }
+    window = layer.window
+    if window is not None:
+        found |= {
+            "total": math.prod(window.made), "height": window.made[0], "width": window.made[1],
+            "rows": window.kernel[0], "taps": math.prod(window.kernel),
+            "image_width": window.image[1],
+        }  # fmt: skip
+    if window is not None and layer.kind in ("conv_2d", "dense"):
+        found |= _patches(window)
+    elif window is not None and layer.kind == "depthwise_conv_2d":
+        found |= _ring(window)
+    elif window is not None and layer.kind.endswith("pool_2d"):
+        found |= _areas(window)
+    elif layer.kind == "mean":
+        outer, n, inner = mean_span(graph, op)
+        found |= {"outer": outer, "n": n, "inner_is_channels": int(inner > 1)}
+    elif layer.kind == "pad":
+        shape = graph.tensors[layer.inputs[0]].shape
+        found |= {"copies": math.prod(shape[:-1]), "size": BITS[_dtype(graph, layer)] // 8}
+    elif layer.kind == "softmax":
+        found |= {"outer": math.prod(graph.tensors[layer.output].shape[:-1])}
+    return found
+
+
+def _dtype(graph: Graph, layer: Layer) -> str:
+    return graph.tensors[layer.output].dtype
+
+
+def _patches(w: Window) -> dict[str, int]:
+    """How a convolution gathers its patches: pixels, runs and taps, inside and at the border."""
+    tops = np.arange(w.made[0]) * w.stride[0] - w.padding[0]
+    lefts = np.arange(w.made[1]) * w.stride[1] - w.padding[1]
+    run = w.kernel[1] if w.dilation[1] == 1 else 1
+    ys = tops[:, None] + np.arange(w.kernel[0]) * w.dilation[0]
+    valid = ((ys >= 0) & (ys < w.image[0])).sum(axis=1)  # rows of the window inside the image
+    xs = lefts[:, None] + np.arange(0, w.kernel[1], run) * w.dilation[1]
+    before = np.clip(-xs, 0, run)
+    after = np.clip(xs + run - w.image[1], 0, run - before)
+    inside = run - before - after
+    whole_rows = (valid == w.kernel[0]) & (tops >= 0)
+    whole_columns = (lefts >= 0) & (lefts + run <= w.image[1]) & (run == w.kernel[1])
+    border = ~(whole_rows[:, None] & whole_columns[None, :])
+
+    def over_border(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> int:
+        return int((border * rows[:, None] * columns[None, :]).sum())
+
+    ones = np.ones(len(lefts), np.int64)
+    outside = w.kernel[0] - valid
+    return {
+        "inside": int((~border).sum()), "border": int(border.sum()),
+        "runs": int(border.sum()) * w.kernel[0] * xs.shape[1],
+        "copies": over_border(valid, (inside > 0).sum(axis=1)),
+        "copied": over_border(valid, inside.sum(axis=1)),
+        "fills": over_border(outside, ones * xs.shape[1])
+        + over_border(valid, (before > 0).sum(axis=1) + (after > 0).sum(axis=1)),
+        "filled": over_border(outside, ones * w.kernel[1])
+        + over_border(valid, (before + after).sum(axis=1)),
+        "row_taps": w.kernel[1],
+    }  # fmt: skip
+
+
+def _ring(w: Window) -> dict[str, int]:
+    """How a depthwise convolution fills its ring of rows, for one channel."""
+    following, loaded, padded = -w.padding[0], 0, 0
+    for oy in range(w.made[0]):
+        first = oy * w.stride[0] - w.padding[0]
+        for y in range(following, first + w.reach[0]):
+            if y >= first:
+                loaded += 0 <= y < w.image[0]
+                padded += not 0 <= y < w.image[0]
+        following = max(following, first + w.reach[0])
+    words = -(-w.kernel[1] // 2)
+    square = w.kernel == (3, 3) and w.dilation == (1, 1)
+    return {
+        "init": w.reach[0] * row_values(w), "loaded": loaded, "padded": padded,
+        "quick": int(square and w.stride[1] <= 2), "square": int(square),
+        "paired": int(w.dilation[1] == 1 and words * w.kernel[0] <= PAIRS), "words": words,
+        "twos": w.made[1] // 2 if w.stride[1] == 1 else 0,
+    }  # fmt: skip
+
+
+def _areas(w: Window) -> dict[str, int]:
+    """Rows and values that the windows of a pooling read inside the image, for one channel."""
+    tops = np.arange(w.made[0]) * w.stride[0] - w.padding[0]
+    lefts = np.arange(w.made[1]) * w.stride[1] - w.padding[1]
+    rows = np.minimum(tops + w.kernel[0], w.image[0]) - np.maximum(tops, 0)
+    columns = np.minimum(lefts + w.kernel[1], w.image[1]) - np.maximum(lefts, 0)
+    return {"area_rows": int(rows.sum()) * len(lefts), "area": int(rows.sum() * columns.sum())}
+
+
+def _groups_of(values: Ints, bits: Ints) -> Ints:
+    """Groups of two values that a patch is made of; whole pairs of groups with int4 weights."""
+    return np.where(bits == 4, 2 * -(-values // 4), -(-values // 2))
+
+
+def _gathered(g: Mapping[str, Ints], s: Sizes) -> dict[str, Ints]:
+    """Loops that fill a patch of int8 values."""
+    words = s.read % 4 == 0
+    inside_run = g["row_taps"] * s.read
+    row_runs = g["inside"] * g["rows"]
+    taps = g["inside"] * g["taps"] + g["copied"]
+    none = np.zeros_like(s.read)
+    return {
+        "pixel": g["inside"] + none, "pixel_border": g["border"] + none,
+        "row": row_runs + none, "run": g["runs"] + none,
+        "copy_words": np.where(words, g["copies"], 0),
+        "copy_bytes": np.where(words, 0, g["copies"]),
+        "fill": g["fills"] + none, "filled": g["filled"] * s.read,
+        "word": np.where(words, taps * s.read // 4, 0),
+        "two": np.where(words, 0, row_runs * (inside_run // 2) + g["copied"] * s.read // 2),
+        "one": np.where(words, 0, row_runs * (inside_run % 2)),
+        "row_bytes": np.where(words, 0, row_runs),
+    }  # fmt: skip
+
+
+def _conv_s8(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g = group.geometry
+    groups_ = _groups_of(g["taps"] * s.read, s.bits)
+    full, rest = g["total"] // PIXELS, g["total"] % PIXELS
+    pairs, odd = s.made // 2, s.made % 2
+    tiles = full + (rest > 0)
+    found = {"call": np.ones_like(s.read), "tile": tiles + 0 * s.read, **_gathered(g, s)}
+    if dsp:
+        blocks = full * pairs
+        found |= {
+            "block": blocks, "block_fours": blocks * (groups_ // 4),
+            "block_ones": blocks * (groups_ % 4), "block_tile": full * (pairs > 0),
+        }  # fmt: skip
+        dots = (rest > 0) * (pairs + odd) + full * odd
+        stored = rest * s.made + PIXELS * full * odd
+        stores = (rest > 0) * s.made + full * odd
+    else:
+        dots, stored, stores = tiles * (pairs + odd), g["total"] * s.made, tiles * s.made
+    return found | _dots(dots, groups_) | {"stored": stored, "store": stores}
+
+
+def _dots(calls: Ints, groups_: Ints) -> dict[str, Ints]:
+    return {"dot": calls, "dot_fours": calls * (groups_ // 4), "dot_ones": calls * (groups_ % 4)}
+
+
+def _dense_s8(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    groups_ = _groups_of(s.read, s.bits)
+    words = s.read % 4 == 0
+    pairs = -(-s.made // 2)
+    return {
+        "call": np.ones_like(s.read), "word": np.where(words, s.read // 4, 0),
+        "value": np.where(words, 0, 2 * groups_), **_dots(pairs, groups_), "stored": s.made,
+    }  # fmt: skip
+
+
+def _depthwise_s8(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g, channels = group.geometry, s.made
+    pixels = channels * g["total"]
+    quick = g["quick"] if dsp else g["square"]
+    paired = (1 - quick) * g["paired"] if dsp else 0 * quick
+    other = 1 - quick - paired
+    twos = g["twos"] if dsp else 0 * quick
+    return {
+        "call": np.ones_like(s.read), "init": g["init"] + 0 * channels, "channel": channels,
+        "quick_channel": channels * quick, "load": channels * g["loaded"],
+        "load_two": channels * g["loaded"] * (g["image_width"] // 2),
+        "load_one": channels * g["loaded"] * (g["image_width"] % 2),
+        "pad": channels * g["padded"], "padded": channels * g["padded"] * g["image_width"],
+        "quick_row": channels * g["height"] * quick,
+        "quick_two": channels * g["height"] * twos * quick,
+        "quick_one": channels * g["height"] * (g["width"] - 2 * twos) * quick,
+        "paired_tap": channels * g["rows"] * g["words"] * paired,
+        "paired_row": channels * g["height"] * paired,
+        "paired_pixel": pixels * paired, "paired_pixel_row": pixels * g["rows"] * paired,
+        "paired_product": pixels * g["rows"] * g["words"] * paired,
+        "row": channels * g["height"] * other,
+        "pixel": pixels * other, "pixel_row": pixels * g["rows"] * other,
+        "product": pixels * g["taps"] * other,
+    }  # fmt: skip
+
+
+def _conv_s16(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g = group.geometry
+    groups_ = -(-g["taps"] * s.read // 2)
+    tiles = -(-g["total"] // PIXELS)
+    dots = tiles * -(-s.made // 2)
+    spans = -(-groups_ // SPAN)
+    none = np.zeros_like(s.read)
+    return {
+        "call": none + 1, "tile": tiles + none, "pixel": g["total"] + none,
+        "row": g["total"] * g["rows"] + none, "tap": g["total"] * g["taps"] + none,
+        "value": g["total"] * g["taps"] * s.read, "sums": dots, **_dots(dots * spans, groups_),
+        "stored": g["total"] * s.made,
+    } | {"dot_fours": dots * (groups_ // 4), "dot_ones": dots * (groups_ % 4)}  # fmt: skip
+
+
+def _dense_s16(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    groups_, pairs = -(-s.read // 2), -(-s.made // 2)
+    return {
+        "call": np.ones_like(s.read), "value": 2 * groups_, "sums": pairs,
+        **_dots(pairs * -(-groups_ // SPAN), groups_), "stored": s.made,
+    } | {"dot_fours": pairs * (groups_ // 4), "dot_ones": pairs * (groups_ % 4)}  # fmt: skip
+
+
+def _depthwise_s16(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g, channels = group.geometry, s.made
+    pixels = channels * g["total"]
+    rows = channels * (g["loaded"] + g["padded"])
+    return {
+        "call": np.ones_like(s.read), "init": g["init"] + 0 * channels, "channel": channels,
+        "load": rows, "load_one": rows * g["image_width"], "row": channels * g["height"],
+        "pixel": pixels, "pixel_row": pixels * g["rows"], "product": pixels * g["taps"],
+    }  # fmt: skip
+
+
+def _transpose_conv(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g = group.geometry
+    groups_ = -(-g["taps"] * s.read // 2)
+    dots = g["total"] * -(-s.made // 2)
+    none = np.zeros_like(s.read)
+    return {
+        "call": none + 1, "pixel": g["total"] + none, "row": g["total"] * g["rows"] + none,
+        "tap": g["total"] * g["taps"] + none, "value": g["total"] * g["taps"] * s.read,
+        **_dots(dots, groups_), "stored": g["total"] * s.made,
+    }  # fmt: skip
+
+
+def _pool(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g = group.geometry
+    return {
+        "call": np.ones_like(s.made), "pixel": g["total"] + 0 * s.made,
+        "value": g["total"] * s.made, "row": g["area_rows"] * s.made, "tap": g["area"] * s.made,
+    }  # fmt: skip
+
+
+def _binary(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    inputs = np.array([columns.graph.ops[i].inputs[:2] for i in group.ops.tolist()])
+    equal = columns.elements[:, inputs[:, 0]] == columns.elements[:, inputs[:, 1]]
+    rows = s.elements // s.made
+    return {
+        "call": np.ones_like(s.made), "value": np.where(equal, s.elements, 0),
+        "row": np.where(equal, 0, rows), "row_value": np.where(equal, 0, s.elements),
+    }  # fmt: skip
+
+
+def _mean(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g = group.geometry
+    made = s.elements
+    return {"call": np.ones_like(made), "value": made, "tap": made * g["n"]}
+
+
+def _softmax(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    return {
+        "call": np.ones_like(s.made), "row": group.geometry["outer"] + 0 * s.made,
+        "value": s.elements,
+    }  # fmt: skip
+
+
+def _pad(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g = group.geometry
+    row = s.read * g["size"]
+    copies, made = g["copies"] + 0 * s.read, s.elements * g["size"]
+    return {
+        "call": np.ones_like(s.made), "copy": copies, "fill_chunk": made // 16,
+        "fill_byte": made % 16, **_copied(copies, row, row % 4 == 0),
+    }  # fmt: skip
+
+
+def _copied(rows: Ints, row: Ints, words: NDArray[np.bool_]) -> dict[str, Ints]:
+    """Loops of memcpy (firmware/lib/memory.c): 16 bytes at a time where all is aligned."""
+    return {
+        "chunk": np.where(words, rows * (row // 16), 0),
+        "byte": rows * np.where(words, row % 16, row),
+    }
+
+
+def _copy_rows(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    graph = columns.graph
+    found = {name: np.zeros_like(s.made) for name in ("call", "row", "chunk", "byte")}
+    for place, layer in enumerate(group.layers):
+        op = graph.ops[layer.op_index]
+        made = columns.shapes[:, layer.output]
+        axis = op.axis % len(graph.tensors[layer.output].shape) + made.shape[1]
+        axis -= len(graph.tensors[layer.output].shape)
+        rows = made[:, :axis].prod(axis=1)
+        begin = np.zeros(len(columns), np.int64)
+        size = columns.bits[:, layer.output] // 8
+        step = made[:, axis:].prod(axis=1) * size
+        for tensor in op.inputs:
+            row = columns.shapes[:, tensor, axis:].prod(axis=1) * size
+            words = (row % 4 == 0) & (begin % 4 == 0) & (step % 4 == 0)
+            found["call"][:, place] += 1
+            found["row"][:, place] += rows
+            for name, count in _copied(rows, row, words).items():
+                found[name][:, place] += count
+            begin += row
+    return found
+
+
+def _each(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    """Kernels that map one value to one value."""
+    return {"call": np.ones_like(s.elements), "value": s.elements}
+
+
+_LOOPS: dict[str, Callable[[Columns, Group, Sizes, bool], Counts]] = {
+    "conv_s8": _conv_s8, "dense_s8": _dense_s8, "depthwise_s8": _depthwise_s8,
+    "conv_s16": _conv_s16, "dense_s16": _dense_s16, "depthwise_s16": _depthwise_s16,
+    "transpose_conv": _transpose_conv, "average_pool": _pool, "max_pool": _pool,
+    "add": _binary, "sub": _binary, "mul": _binary, "mean": _mean, "softmax": _softmax,
+    "pad": _pad, "copy_rows": _copy_rows,
+}  # fmt: skip
+"""By kernel, else by kernel without its dtype; a kernel that is in neither maps value to value."""
