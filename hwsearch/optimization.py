@@ -337,8 +337,9 @@ def _miss(found: Problem, screened: Bootstrap, search: Search) -> NearestMiss | 
     limit = max(excess, key=lambda name: excess[name])
     op = heaviest(cost, limit)
     share = {"flash_bytes": "flash_bytes", "ram_bytes": "live_bytes"}.get(limit, "cycles")
-    scale = {"latency_s": 1 / (found.pricing.board.clock_hz or 1)}.get(limit, 1.0)
-    taken = 0.0 if op is None else float(getattr(op, share) or 0) * scale
+    second = 1 / (found.pricing.board.clock_hz or 1)
+    scale = {"latency_s": second, "energy_j": second * (found.pricing.board.power_w or 0)}
+    taken = 0.0 if op is None else float(getattr(op, share) or 0) * scale.get(limit, 1)
     return NearestMiss(
         Candidate(-1, configuration, cost),
         limit,
