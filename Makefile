@@ -25,7 +25,7 @@ check: install
 	$(BIN)/mypy
 
 bench-cost: install
-	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python -m benchmarks.cost
 
 bench-pricing: install
 	$(BIN)/python benchmarks/pricing.py

@@ -1,4 +1,4 @@
-"""Print how good the cost model is: ``make bench-cost``, or ``python benchmarks/cost.py FOLDER``.
+"""Print how good the cost model is: ``make bench-cost``, or ``python -m benchmarks.cost FOLDER``.
 
 Every figure is of networks (or widths) that the fit had not seen; FOLDER holds published
 measurements in the format of ``docs/cost-model.md`` and defaults to ``../shared/data/published``.
@@ -10,25 +10,20 @@ import csv
 import math
 import re
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import memory, speed
 from hwsearch import calibrate
-from hwsearch.backends import backend, x_cube_ai
-from hwsearch.board import board
-from hwsearch.cost import flash, latency
+from hwsearch.cost import latency
 from hwsearch.cost.coefficients import Coefficients, shipped
-from hwsearch.cost.columns import Columns
 from hwsearch.cost.kernels import CLASSES, QUANTITIES
 from hwsearch.cost.priors import CMSIS, REFERENCE, TREES
 from hwsearch.cost.published import Observation, graphs_of, observations
-from hwsearch.estimation import costs
-from hwsearch.graph import Graph
 
 FOLDER = Path(__file__).parents[1] / ".." / "shared" / "data" / "published"
 WIDTH_FOLDS = 7
@@ -47,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         (row, prediction)
         for tree in TREES
         for own in (calibrate.of_tree(rows, tree),)
+        if own
         for row, prediction in zip(own, calibrate.left_out(own, tree), strict=True)
         if not math.isnan(prediction)
     ]
@@ -58,8 +54,8 @@ def main(arguments: Sequence[str]) -> int:
         *layers(rows),
         *energy(folder, judged),
         *coverage(judged),
-        *memory(folder),
-        *speed(graphs_of(folder)["pretrainedResnet_quant"]),
+        *memory.rows(folder),
+        *speed.rows(graphs_of(folder)["pretrainedResnet_quant"]),
     ):
         print("| " + " | ".join(line) + " |")
     print("\nLeft-out error of networks above 2 Mcycles, per core, runtime and version:\n")
@@ -329,57 +325,6 @@ def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total**2))
     half /= 1 + z * z / total
     return centre - half, centre + half
-
-
-def memory(folder: Path) -> list[tuple[str, ...]]:
-    """RAM and flash of X-CUBE-AI against what was published."""
-    graphs = graphs_of(folder)
-    runtime = x_cube_ai.BACKENDS[0]
-    errors: dict[str, list[float]] = defaultdict(list)
-    with (folder / "measured.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            graph = graphs.get(row["architecture"])
-            if row["runtime"] != "x-cube-ai" or graph is None or latency.is_float(graph):
-                continue
-            columns = Columns.of(graph)
-            for name, column, value in (
-                ("weights", "weights_flash_kb", flash.weights_bytes(columns)),
-                ("flash", "total_flash_kb", runtime.flash(columns)),
-                ("activations", "act_ram_kb", runtime.ram(columns).arena),
-                ("RAM", "total_ram_kb", runtime.ram(columns).total),
-            ):
-                if row[column]:
-                    errors[name].append(float(value[0]) / 1024 / float(row[column]) - 1)
-    reached = ", ".join(f"{name} {np.mean(np.abs(e)):.1%}" for name, e in errors.items())
-    count = len(errors["activations"])
-    return [(f"X-CUBE-AI's memory, {count} published rows: MAPE", "", reached, "")]
-
-
-def speed(graph: Graph) -> list[tuple[str, ...]]:
-    """Candidates a second, on one core."""
-    one = Columns.of(graph)
-    many = Columns(graph, np.repeat(one.shapes, 256, axis=0), np.repeat(one.bits, 256, axis=0))
-    runtime, known = backend("tflm-cmsis-nn"), board("nucleo-l4r5zi")
-    cases: tuple[tuple[str, str, Columns, Callable[[Columns], object]], ...] = (
-        ("cycles, batch of 256", "< 10 ms", many, lambda c: runtime.cycles(c, "M4")),
-        ("cycles, one call", "< 0.3 ms", one, lambda c: runtime.cycles(c, "M4")),
-        ("all four costs, batch of 256", "≥ 10,000/s", many, lambda c: costs(c, runtime, known)),
-        ("all four costs, one call", "≤ 1 ms", one, lambda c: costs(c, runtime, known)),
-    )
-    lines = []
-    for name, target, columns, call in cases:
-        seconds = min(timed(columns, call) for _ in range(20))
-        rate = len(columns) / seconds
-        lines.append((f"ResNet-8, {name}", target, f"{seconds * 1e3:.2f} ms, {rate:,.0f}/s", ""))
-    return lines
-
-
-def timed(columns: Columns, call: Callable[[Columns], object]) -> float:
-    """Seconds of one call on fresh columns (nothing computed before is kept)."""
-    fresh = Columns(columns.graph, columns.shapes, columns.bits)
-    start = time.perf_counter()
-    call(fresh)
-    return time.perf_counter() - start
 
 
 def cells(judged: Judged) -> list[tuple[str, ...]]:

@@ -167,6 +167,6 @@ def test_an_emulated_core_from_the_command_line(tmp_path, capsys):
     print(said.out)
     (fitted,) = Coefficients.load(path).sets
     assert (fitted.core, fitted.runtime, fitted.version) == ("M4", "aot", latency.EMULATED)
-    assert fitted.error < 0.08
+    assert fitted.error < 0.1
     assert "no silicon seen" in fitted.note
     assert Coefficients.load(path).residuals == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -128,8 +129,11 @@ class Kernels:
     source: str
 
     def image_bytes(self, graph: Graph) -> int:
-        """Bytes of an image that registers exactly this network's operators, without model."""
-        kinds = {op.kind for op in graph.ops}
+        """Bytes of an image with just this network's operator kinds, its model left out."""
+        return self.kinds_bytes({op.kind for op in graph.ops})
+
+    def kinds_bytes(self, kinds: Set[str]) -> int:
+        """Bytes of an image with just these operator kinds, without a model."""
         total = self.runtime_bytes + sum(self.kernel_bytes.get(k, self.other_bytes) for k in kinds)
         shared = sorted((self.shared_bytes.get(k, 0) for k in kinds), reverse=True)
         total -= sum(shared[1:])
