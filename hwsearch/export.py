@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsearch.candidate import Verified
+from hwsearch.codegen import generate
 from hwsearch.errors import InputError
 from hwsearch.graph import tflite
 from hwsearch.graph.tflite import Quantization, TfliteModel
@@ -36,8 +38,8 @@ _VERSIONS = (
 def export(verified: Verified, out: Path, report: Report) -> Path:
     """Writes the bundle of one model into a folder; an unchanged earlier bundle is replaced.
 
-    ``model.tflite``; ``model_data.c`` and ``.h``, the same bytes as a C array; ``report.json``;
-    ``MODEL_CARD.md``; ``SHA256SUMS``.
+    ``model.tflite``; ``model_data.c`` and ``.h``, the same bytes as a C array; of an ahead-of-time
+    model ``c/``, its C sources; ``report.json``; ``MODEL_CARD.md``; ``SHA256SUMS``.
 
     Args:
         verified: the model.
@@ -67,12 +69,15 @@ def export(verified: Verified, out: Path, report: Report) -> Path:
         "report.json": _report(verified, report).encode(),
         "MODEL_CARD.md": _card(verified, report, model).encode(),
     }
+    if verified.trained.candidate.configuration.backend == "aot":
+        files |= _sources(model)
     files[SUMS] = sums(files).encode()
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         for name, data in files.items():
+            (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_bytes(data)
         if out.exists():
             shutil.rmtree(out)
@@ -81,6 +86,13 @@ def export(verified: Verified, out: Path, report: Report) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return out
+
+
+def _sources(model: TfliteModel) -> dict[str, bytes]:
+    """The generated C of the model, as ``c/model.c`` and so on."""
+    with tempfile.TemporaryDirectory() as folder:
+        generated = generate(model, Path(folder))
+        return {f"c/{path.name}": path.read_bytes() for path in generated.files}
 
 
 def sums(files: dict[str, bytes]) -> str:

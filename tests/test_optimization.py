@@ -12,6 +12,8 @@ import pytest
 
 import hwsearch
 from hwsearch import oracle
+from hwsearch.backends import backend
+from hwsearch.cost.columns import Columns
 from hwsearch.errors import (
     BudgetError,
     DataError,
@@ -54,10 +56,14 @@ def test_the_chosen_model_keeps_the_budget_when_its_arena_is_measured(report: Re
     parsed = read(content)
     x = quantized(VAL[0][:3], parsed, parsed.graph.inputs[0])
     run = oracle.run(content, [x])
-    if chosen.configuration.backend == "tflm":
+    planned = backend("tflm").ram(Columns.of(parsed.graph)).arena
+    assert run.arena_bytes == planned[0]
+    if chosen.configuration.backend == "aot":
+        assert chosen.level == "image", chosen.verified.note
         assert chosen.measurement is not None
-        assert chosen.measurement.arena_bytes == run.arena_bytes
-    assert run.arena_bytes < report.budget.limits["ram_bytes"]
+        assert chosen.measurement.mismatched_outputs == 0 < chosen.measurement.compared_outputs
+        assert chosen.measurement.ram_bytes <= report.budget.limits["ram_bytes"]  # type: ignore[operator]
+        assert chosen.measurement.flash_bytes <= report.budget.limits["flash_bytes"]  # type: ignore[operator]
     assert not report.disqualified
 
 
@@ -79,6 +85,8 @@ def test_the_report_counts_and_exports(report: Report, tmp_path: Path) -> None:
     assert "digits" in report.table()
     out = report.chosen.export(tmp_path / "out")  # type: ignore[union-attr]
     assert (out / "model.tflite").read_bytes() == report.chosen.tflite.read_bytes()  # type: ignore[union-attr]
+    has_c = (out / "c" / "model.c").is_file()
+    assert has_c == (report.chosen.configuration.backend == "aot")  # type: ignore[union-attr]
     assert Report.load(report.directory / "report.json").scored == report.scored
 
 
