@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean bench-cost bench-pricing bench-device fuzz-wire
+.PHONY: demo test check install clean bench-finalists bench-cost bench-pricing bench-device fuzz-wire
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,7 +17,7 @@ demo: install
 	$(BIN)/python examples/01_quickstart.py
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
@@ -29,6 +29,9 @@ bench-cost: install
 
 bench-pricing: install
 	$(BIN)/python benchmarks/pricing.py
+
+bench-finalists: install
+	$(BIN)/python benchmarks/finalists.py
 
 bench-device: install
 	$(BIN)/python -m benchmarks.device
