@@ -42,7 +42,6 @@ def main(arguments: Sequence[str]) -> int:
         (row, prediction)
         for tree in TREES
         for own in (calibrate.of_tree(rows, tree),)
-        if own
         for row, prediction in zip(own, calibrate.left_out(own, tree), strict=True)
         if not math.isnan(prediction)
     ]

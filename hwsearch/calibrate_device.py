@@ -1,29 +1,31 @@
-"""Latency coefficients of the ``aot`` kernels on a device: layers chosen, timed, fitted.
+"""What a device takes of the ``aot`` kernels over what its core's manual allows: timed, fitted.
 
-Each round takes the layers whose times would tell most about the coefficients (D-optimal design:
-greatest growth of the determinant of the posterior's precision; Fedorov 1972), times them, and
-fits. It ends when every layer that a network may have is predicted as closely as asked for. Layers
-that no round has used then judge the fit.
+The backend counts every layer's instructions and their cycles by the manual; a factor a kernel
+class corrects them. Each round times the layers that would tell most about the factors (D-optimal
+design: greatest growth of the determinant of the posterior's precision; Fedorov 1972), and fits.
+It ends when every candidate is predicted as closely as asked for. Layers that no round has used
+then judge the fit.
 """
 
 from __future__ import annotations
 
 import datetime
+import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hwsearch import calibrate, microbenchmarks
+from hwsearch import microbenchmarks
+from hwsearch.backends.aot import instructions
+from hwsearch.backends.aot_measured import target
 from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, Residuals
 from hwsearch.cost.columns import Columns
-from hwsearch.cost.fit import Cell, Floats
-from hwsearch.cost.kernels import CLASSES, QUANTITIES, quantities
-from hwsearch.cost.latency import CALIBRATED, EMULATED, SMALL
-from hwsearch.cost.priors import AOT, spread
-from hwsearch.cost.published import CYCLES_PER_INSTRUCTION, Observation
+from hwsearch.cost.fit import Cell, Floats, Hierarchy, Level
+from hwsearch.cost.kernels import CLASSES, quantities
+from hwsearch.cost.latency import CALIBRATED, CORRECTION, SMALL
 from hwsearch.device import Hello, build, flashing, port_of
 from hwsearch.device import open as open_device
 from hwsearch.errors import DeviceError, InputError
@@ -31,16 +33,38 @@ from hwsearch.graph.tflite import read
 from hwsearch.microbenchmarks import LAYERS_MOST, Layer
 
 SCATTER = 0.05
-"""Relative standard deviation of a layer around the model: on an emulated Cortex-M4, where nothing
-else scatters, unseen layers err by 5 % on average (``make bench-cost``)."""
+"""Relative standard deviation of a layer around its class' factor, before any is measured."""
 
-TOLERANCE = 0.04
+TOLERANCE = 0.025
 """A layer's predicted time has this relative standard deviation at most when timing ends."""
 
+COMMON, OWN = 0.4, 0.3
+"""Widths, as natural logarithms, of what is believed of factors beforehand: of all together (flash
+wait states, caches), and of each class beside that."""
+
 CANDIDATES, UNSEEN, ROUNDS_MOST = 240, 16, 24
+NORMAL_90 = 1.645
 
 Timer = Callable[[Sequence[Layer]], Floats]
 """Cycles of each layer, of at most LAYERS_MOST."""
+
+Counter = Callable[[Sequence[Layer]], Floats]
+"""Cycles of each layer, of any number, as the backend counts them."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A layer that was timed.
+
+    Attributes:
+        layer: which.
+        counted: cycles by the backend's count and the core's manual; of an emulator instructions.
+        cycles: what the device took; of an emulator instructions.
+    """
+
+    layer: Layer
+    counted: float
+    cycles: float
 
 
 @dataclass(frozen=True)
@@ -48,23 +72,45 @@ class Calibration:
     """What a device taught.
 
     Attributes:
-        coefficients: one set, and the band that its unseen layers give.
-        seen, unseen: layers that were timed, for the fit and to judge it.
-        predicted: float64 [unseen], cycles.
+        factors: per kernel class what the device takes over what was counted.
+        seen, unseen: layers for the fit, and to judge it.
+        predicted: float64 [unseen].
         uncertain: relative standard deviation of the least certain candidate layer.
     """
 
-    coefficients: Coefficients
-    seen: tuple[Observation, ...]
-    unseen: tuple[Observation, ...]
+    factors: dict[str, float]
+    seen: tuple[Timed, ...]
+    unseen: tuple[Timed, ...]
     predicted: Floats
     uncertain: float
 
     @property
     def errors(self) -> Floats:
         """float64 [unseen]: predicted over measured, minus 1."""
-        relative: Floats = self.predicted / np.array([row.cycles for row in self.unseen]) - 1
+        relative: Floats = self.predicted / np.array([t.cycles for t in self.unseen]) - 1
         return relative
+
+    def coefficients(self, core: str, board: str, note: str, on_silicon: bool) -> Coefficients:
+        """As a file of them holds it: one set; of a board also the band of the unseen layers."""
+        cycles = {f"{name}.{CORRECTION}": value for name, value in self.factors.items()}
+        classes = len({_class(t.layer) for t in self.seen})
+        today = datetime.date.today().isoformat()
+        error = float(np.abs(self.errors).mean())
+        fitted = CoefficientSet(
+            core, "aot", CALIBRATED, (board,), today, len(self.seen), classes, error, note, cycles
+        )
+        if not on_silicon:
+            return Coefficients((fitted,), ())
+        edge = NORMAL_90 * math.sqrt(float(np.mean(np.log1p(self.errors) ** 2)))
+        # Layers are small networks: what holds for them holds below SMALL_CYCLES too.
+        bands = tuple(
+            Residuals(
+                core, "aot", CALIBRATED, kind,
+                math.expm1(-edge), math.expm1(edge), len(self.unseen), classes,
+            )
+            for kind in (ANY, SMALL)
+        )  # fmt: skip
+        return Coefficients((fitted,), bands)
 
 
 def calibrate_device(
@@ -75,8 +121,8 @@ def calibrate_device(
     toolchain: str | None = None,
     tolerance: float = TOLERANCE,
     report: Callable[[str], None] = lambda line: None,
-) -> Calibration:
-    """Coefficients of the ``aot`` kernels on a device.
+) -> tuple[Calibration, Coefficients]:
+    """What a device takes of the ``aot`` kernels, and the same as coefficients.
 
     Args:
         url: ``"emulator:cortex-m4"``, ``"serial:///dev/ttyACM0"`` …
@@ -86,8 +132,8 @@ def calibrate_device(
         report: is told what happens, a line each.
 
     Returns:
-        Cycles of a board; of an emulator instructions × CYCLES_PER_INSTRUCTION, whose band no
-        measurement backs.
+        Factors on cycles, of a board; on instructions, of an emulator, which counts nothing else:
+        its set has no band.
 
     Raises:
         InputError: a board without ``port``.
@@ -95,16 +141,29 @@ def calibrate_device(
     """
     bench = Bench(url, port, tuple(flags), toolchain)
     first = bench(microbenchmarks.pool(np.random.default_rng(0), 1))  # who is there?
-    report(f"{bench.hello.board}, core {bench.hello.core}: {first[0]:,.0f} cycles for a layer")
-    version = CALIBRATED if bench.kind == "board" else EMULATED
-    cell = (bench.hello.core, "aot", version)
-    found = adaptive(bench, cell, board=bench.hello.board, tolerance=tolerance, report=report)
-    note = f"hwsearch.codegen, {bench.toolchain} {' '.join(flags)}"
-    if bench.kind != "board":
-        note += f"; instructions on {url} × {CYCLES_PER_INSTRUCTION}, no silicon seen"
-    sets = tuple(replace(s, note=note) for s in found.coefficients.sets)
-    residuals = found.coefficients.residuals if bench.kind == "board" else ()
-    return replace(found, coefficients=Coefficients(sets, residuals))
+    hello, on_silicon = bench.hello, bench.kind == "board"
+    unit = "cycles" if on_silicon else "instructions"
+    report(f"{hello.board}, core {hello.core}: {first[0]:,.0f} {unit} for a first layer")
+
+    def counter(layers: Sequence[Layer]) -> Floats:
+        return counted(layers, hello.core, toolchain, in_cycles=on_silicon)
+
+    found = adaptive(bench, counter, tolerance=tolerance, report=report)
+    note = f"{bench.toolchain} {' '.join(flags)}"
+    if not on_silicon:
+        note += f"; instructions on {url}, no silicon seen"
+    return found, found.coefficients(hello.core, hello.board, note, on_silicon)
+
+
+def counted(layers: Sequence[Layer], core: str, compiler: str | None, in_cycles: bool) -> Floats:
+    """float64 [layers]: the ``aot`` backend's instructions, or the middle of their cycles."""
+    measured = target(core, compiler)
+    found = []
+    for layer in layers:
+        columns = Columns.of(read(microbenchmarks.network([layer])).graph)
+        executed, low, high = (part.sum() for part in instructions(columns, measured))
+        found.append((low + high) / 2 if in_cycles else executed)
+    return np.array(found, np.float64)
 
 
 class Bench:
@@ -133,7 +192,7 @@ class Bench:
         self._rng = np.random.default_rng(0)
 
     def __call__(self, layers: Sequence[Layer]) -> Floats:
-        """float64 [layers]: cycles; of an emulator instructions × CYCLES_PER_INSTRUCTION."""
+        """float64 [layers]: cycles; of an emulator instructions."""
         from hwsearch.codegen import generate
 
         with tempfile.TemporaryDirectory(prefix="hwsearch-") as folder:
@@ -165,26 +224,24 @@ class Bench:
     def _cycles_per_tick(self) -> float:
         hello = self.hello
         if hello.ticks_hz == 0:  # a tick is an instruction
-            return CYCLES_PER_INSTRUCTION
+            return 1.0
         return hello.clock_hz / hello.ticks_hz if hello.clock_hz else 1.0
 
 
 def adaptive(
     timer: Timer,
-    cell: Cell,
+    counter: Counter,
     *,
-    board: str,
     tolerance: float = TOLERANCE,
     scatter: float = SCATTER,
     seed: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> Calibration:
-    """The coefficients of a cell from layers that are chosen as they are timed.
+    """The factors from layers that are chosen as they are timed.
 
     Args:
         timer: times layers.
-        cell: what they hold for; its runtime must be of the ``aot`` kernels.
-        board: the device's name.
+        counter: counts them.
         tolerance: ends it, see :data:`TOLERANCE`; at the latest ROUNDS_MOST end it.
         scatter: see :data:`SCATTER`.
         seed: of the candidate layers.
@@ -192,60 +249,52 @@ def adaptive(
     """
     layers = microbenchmarks.pool(np.random.default_rng(seed), CANDIDATES + UNSEEN)
     candidates, held = layers[:CANDIDATES], layers[CANDIDATES:]
-    asked = [observation(layer, 1.0, cell, board, scatter) for layer in candidates]
-    amounts = calibrate.features(AOT, asked)
-    hierarchy = calibrate.hierarchy_of(AOT, [cell])
+    expected, classes = counter(candidates), [_class(layer) for layer in candidates]
+    names = [name for name in CLASSES if name in classes]
+    shares = np.array([[float(name == c) for name in names] for c in classes])
+    cell: Cell = ("", "aot", CALIBRATED)
+    level = Level(lambda _: "device", COMMON, 0.0, OWN)
+    hierarchy = Hierarchy(dict.fromkeys(names, 1.0), {}, (level,), [cell])
     prior = np.linalg.inv(hierarchy.covariance(cell))
     theta = hierarchy.coefficients(cell, np.zeros(hierarchy.effects))
-    seen: dict[int, Observation] = {}
+    seen: dict[int, Timed] = {}
     uncertain = float("inf")
     for _ in range(ROUNDS_MOST):
-        parts = amounts * theta
-        shares = parts / parts.sum(axis=1, keepdims=True)
-        precision = prior + shares[list(seen)].T @ shares[list(seen)] / scatter**2
-        covariance = np.linalg.inv(precision)
+        told = shares[list(seen)]
+        covariance = np.linalg.inv(prior + told.T @ told / scatter**2)
         uncertain = float(np.sqrt(_variances(shares, covariance).max()))
         if seen:
             report(f"{len(seen)} layers timed, predictions to ±{uncertain:.1%}")
         if uncertain <= tolerance:
             break
         chosen = _most_informative(shares, covariance, set(seen), scatter)
-        cycles = timer([candidates[i] for i in chosen])
-        for i, value in zip(chosen, cycles, strict=True):
-            seen[i] = observation(candidates[i], float(value), cell, board, scatter)
-        effects = calibrate.effects_of(AOT, hierarchy, list(seen.values()))
+        times = timer([candidates[i] for i in chosen])
+        for i, cycles in zip(chosen, times, strict=True):
+            seen[i] = Timed(candidates[i], float(expected[i]), float(cycles))
+        amounts = shares[list(seen)] * np.array([[t.counted] for t in seen.values()])
+        cycles_seen = np.array([t.cycles for t in seen.values()])
+        sigma = np.full(len(seen), scatter)
+        effects = hierarchy.fit(amounts, [cell] * len(seen), cycles_seen, sigma)
         theta = hierarchy.coefficients(cell, effects)
-    rows = tuple(seen.values())
-    unseen = tuple(_timed(timer, held, cell, board, scatter))
-    predicted = (calibrate.features(AOT, unseen) * theta).sum(axis=1)
-    return Calibration(
-        _coefficients(cell, board, theta, rows, unseen, predicted),
-        rows, unseen, predicted, uncertain,
-    )  # fmt: skip
+    factors = dict(zip(names, theta.tolist(), strict=True))
+    unseen = _timed(timer, counter, held)
+    predicted = np.array([t.counted * factors.get(_class(t.layer), 1.0) for t in unseen])
+    return Calibration(factors, tuple(seen.values()), unseen, predicted, uncertain)
 
 
-def observation(layer: Layer, cycles: float, cell: Cell, board: str, sigma: float) -> Observation:
-    """A timed layer as the fit sees it."""
-    graph = read(microbenchmarks.network([layer])).graph
-    amounts, kernel = quantities(Columns.of(graph))
-    table = np.zeros((len(CLASSES), len(QUANTITIES)))
-    table[kernel[0, 0]] = amounts[0, 0]
-    family = f"layers/{CLASSES[kernel[0, 0]]}"
-    today = datetime.date.today().isoformat()
-    return Observation(
-        family, str(layer), calibrate.LAYER, cell, board, cycles, sigma, table, today
-    )
+def _class(layer: Layer) -> str:
+    """The kernel class of a layer."""
+    kernel = quantities(Columns.of(read(microbenchmarks.network([layer])).graph))[1]
+    return CLASSES[int(kernel[0, 0])]
 
 
-def _timed(
-    timer: Timer, layers: Sequence[Layer], cell: Cell, board: str, scatter: float
-) -> list[Observation]:
-    found = []
+def _timed(timer: Timer, counter: Counter, layers: Sequence[Layer]) -> tuple[Timed, ...]:
+    found: list[Timed] = []
     for start in range(0, len(layers), LAYERS_MOST):
         part = layers[start : start + LAYERS_MOST]
-        for layer, cycles in zip(part, timer(part), strict=True):
-            found.append(observation(layer, float(cycles), cell, board, scatter))
-    return found
+        rows = zip(part, counter(part), timer(part), strict=True)
+        found += [Timed(layer, float(n), float(cycles)) for layer, n, cycles in rows]
+    return tuple(found)
 
 
 def _variances(shares: Floats, covariance: Floats) -> Floats:
@@ -267,35 +316,3 @@ def _most_informative(
         seen = covariance @ shares[best]
         covariance = covariance - np.outer(seen, seen) / (scatter**2 + shares[best] @ seen)
     return chosen
-
-
-def _coefficients(
-    cell: Cell,
-    board: str,
-    theta: Floats,
-    rows: Sequence[Observation],
-    unseen: Sequence[Observation],
-    predicted: Floats,
-) -> Coefficients:
-    cycles = {
-        f"{name}.{quantity}": float(value)
-        for feature, value in zip(AOT.prior, theta, strict=True)
-        for names, quantity in (spread(feature),)
-        for name in names
-    }
-    measured = np.array([row.cycles for row in unseen])
-    errors = np.abs(predicted / measured - 1)
-    edge = float(calibrate.NORMAL_90 * np.sqrt(np.mean(np.log(measured / predicted) ** 2)))
-    core, runtime, version = cell
-    date = max(row.date for row in (*rows, *unseen))
-    families = len({row.family for row in rows})
-    fitted = CoefficientSet(
-        *cell, (board,), date, len(rows), families, float(errors.mean()), "", cycles
-    )
-    low, high = float(np.expm1(-edge)), float(np.expm1(edge))
-    # Layers are small networks: what holds for them holds below SMALL_CYCLES too.
-    bands = tuple(
-        Residuals(core, runtime, version, kind, low, high, len(unseen), families)
-        for kind in (ANY, SMALL)
-    )
-    return Coefficients((fitted,), bands)

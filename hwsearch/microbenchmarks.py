@@ -25,7 +25,7 @@ BYTES_MOST = 6_000
 
 MACS_MOST = 400_000
 
-_INPUT_SCALE, _WEIGHT_SCALE, _SPREAD = 0.05, 0.01, 64.0
+_INPUT_SCALE, _LOGIT_SCALE, _WEIGHT_SCALE, _SPREAD = 0.05, 0.17, 0.01, 64.0
 """Plausible numbers: activations spread over 64 of 256 steps, so that sums requantize as they do
 in trained networks."""
 
@@ -154,7 +154,8 @@ class _Writer:
     def write(self, layers: Sequence[Layer]) -> bytes:
         inputs, outputs = [], []
         for layer in layers:
-            read = self.tensor(layer.input, schema.TensorType.INT8, [_INPUT_SCALE], 3)
+            scale = _LOGIT_SCALE if layer.kind == "softmax" else _INPUT_SCALE
+            read = self.tensor(layer.input, schema.TensorType.INT8, [scale], 3)
             inputs.append(read)
             outputs.append(self.layer(layer, read))
         graph = schema.SubGraphT()

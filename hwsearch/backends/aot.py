@@ -23,6 +23,7 @@ from hwsearch.backends.aot_memory import arena
 from hwsearch.backends.backend import RamColumns, Refusal
 from hwsearch.codegen import refuse
 from hwsearch.codegen.tables import exps
+from hwsearch.cost import latency
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Band, Floats
 from hwsearch.graph import Graph
@@ -240,10 +241,11 @@ class Aot:
         return constant_bytes(columns) + code_bytes(columns, self.measured)
 
     def cycles(self, columns: Columns, core: str) -> Floats | None:
-        """The middle of what the core's manual allows for the instructions."""
+        """The middle of what the core's manual allows, corrected where a device was calibrated."""
         _, low, high = instructions(columns, target(core, self.compiler))
         middle: Floats = (low + high) / 2
-        return middle
+        corrections = latency.corrections(columns, core)
+        return middle if corrections is None else middle * corrections
 
 
 BACKENDS = (Aot(),)

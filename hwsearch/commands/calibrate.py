@@ -40,7 +40,7 @@ def command(
     calibrate FOLDER OUT: to measurements in the published format (docs/cost-model.md).
 
     calibrate --device URL --out FILE: to a device of yours, in minutes. Layers are compiled ahead
-    of time, timed one by one, until every layer of a network is predicted well enough. Set
+    of time and timed one by one until every kernel is known well enough. Set
     HWSEARCH_COEFFICIENTS=FILE, and estimates of the backend "aot" on that core use them.
     """
     target = out or out_option
@@ -66,24 +66,24 @@ def _device(
     """Calibrates and writes; what to print as JSON, and as lines."""
     from hwsearch.calibrate_device import calibrate_device
 
-    found = calibrate_device(
+    found, coefficients = calibrate_device(
         url,
         port=port,
         flags=flags,
         toolchain=toolchain,
         report=lambda line: click.echo(line, err=True),
     )
-    _write(found.coefficients, out)
+    _write(coefficients, out)
     errors = np.abs(found.errors)
-    fitted = found.coefficients.sets[0]
+    fitted = coefficients.sets[0]
     facts = {
         "core": fitted.core,
-        "version": fitted.version,
         "board": fitted.boards[0],
         "layers": len(found.seen),
         "unseen_layers": len(found.unseen),
         "unseen_error": float(errors.mean()),
         "unseen_error_most": float(errors.max()),
+        "factors": found.factors,
         "note": fitted.note,
     }
     lines = [

@@ -1,6 +1,6 @@
 """What each operator asks of a kernel library, counted: the quantities that latency is linear in.
 
-An operator belongs to one kernel class (how the library computes it) and has these quantities.
+An operator belongs to one kernel class (how the library computes it) and has ten quantities.
 A class's cycles are the sum of quantity × coefficient; coefficients are fitted
 (``calibrate.py``), quantities are exact. They follow the loops of the kernels themselves
 (CMSIS-NN ``arm_convolve_s8``, ``arm_nn_mat_mult_nt_t_s8``, ``arm_depthwise_conv_s8_opt``,
@@ -20,9 +20,6 @@ quantity      what it counts
 ``half``      ``mac`` where the row length is 2 mod 4: half of the rows are unaligned
 ``far``       ``mac`` of dense rows whose pair stride leaves more than half a 32-byte flash line
               (row length mod 16 > 8): the flash prefetcher misses
-``read``      elements of the first input, once each: ``aot`` kernels widen them into a buffer
-``row``       output rows × output channels of a depthwise convolution, one call each in ``aot``
-``wide``      ``mac`` of depthwise windows other than 3x3: another loop in ``aot``
 ============  =====================================================================================
 
 The row is what one dot product runs over: window × input channels for a convolution, inputs
@@ -40,9 +37,7 @@ from numpy.typing import NDArray
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.graph import WEIGHT_OPS, Graph
 
-QUANTITIES = (
-    "one", "out", "mac", "px", "patch", "col", "tap", "odd", "half", "far", "read", "row", "wide",
-)  # fmt: skip
+QUANTITIES = ("one", "out", "mac", "px", "patch", "col", "tap", "odd", "half", "far")
 """The last axis of :func:`quantities`."""
 
 CLASSES = (
@@ -111,8 +106,6 @@ class _Plan:
     is_dense: NDArray[np.bool_]
     is_transposed: Ints  # operators
     transposed_read: Ints  # their input tensors
-    read: Ints  # first input tensor
-    output: Ints  # first output tensor
 
 
 _plans: dict[int, _Plan] = {}
@@ -156,8 +149,6 @@ def _planned(graph: Graph) -> _Plan:
         kinds == "fully_connected",
         np.array(transposed, np.int64),
         np.array([ops[i].inputs[2] for i in transposed], np.int64),
-        np.array([max(op.inputs[0], 0) if op.inputs else 0 for op in ops], np.int64),
-        np.array([op.outputs[0] if op.outputs else 0 for op in ops], np.int64),
     )
 
 
@@ -194,8 +185,5 @@ def quantities(columns: Columns) -> tuple[NDArray[np.float64], Ints]:
     q[..., 7] = np.where(weighted & (row % 2 == 1), mac, 0)
     q[..., 8] = np.where(weighted & (row % 4 == 2), mac, 0)
     q[..., 9] = np.where(plan.is_dense & (row % 16 > 8), mac, 0)
-    q[..., 10] = columns.elements[:, plan.read]
-    q[..., 11] = np.where(plan.is_depthwise, columns.shapes[:, plan.output, -3] * depth, 0)
-    q[..., 12] = np.where(plan.is_depthwise & ((height != 3) | (width != 3)), mac, 0)
     first = plan.is_conv & (depth <= FIRST_CHANNELS)
     return q, np.where(first, _CLASS["first"], plan.kernel)

@@ -18,7 +18,7 @@ import numpy as np
 from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, known
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.cost import Band, Floats
-from hwsearch.cost.kernels import quantities
+from hwsearch.cost.kernels import CLASSES, quantities
 from hwsearch.graph import WEIGHT_OPS, Graph
 
 SMALL_CYCLES = 2e6
@@ -29,8 +29,11 @@ SMALL = "small"
 RANKING_ONLY = 0.30
 """Least half width of the band where nothing was measured: enough to rank, not to promise."""
 
-CALIBRATED, EMULATED = "calibrated", "emulated"
-"""Of ``aot``, by ``hwsearch calibrate --device``: from a board, from an emulator."""
+CALIBRATED = "calibrated"
+"""The version of ``aot`` that ``hwsearch calibrate --device`` gives coefficients."""
+
+CORRECTION = "correction"
+"""The one quantity of their sets: see :func:`corrections`."""
 
 VERSIONS = {
     "tflm": ("2026",),
@@ -38,7 +41,7 @@ VERSIONS = {
     "x-cube-ai": ("10.2",),
     "microtvm-native": ("mlperf-v1.1",),
     "microtvm-cmsis-nn": ("mlperf-v1.1",),
-    "aot": (CALIBRATED, EMULATED),
+    "aot": (CALIBRATED,),
 }
 """What a runtime's bare name means: the first version that was measured on the core, else the
 first. TFLite Micro of 2020 and 2.3.1, with other kernels, only when asked for."""
@@ -111,6 +114,20 @@ def _named(
         measured = (v for v in measured if known[core, runtime, v].rows)
         return runtime, next(measured, VERSIONS[runtime][0])
     return runtime, version or ""
+
+
+def corrections(columns: Columns, core: str) -> Floats | None:
+    """float64 [n, ops]: what a user's device took of each operator, over what its manual allows.
+
+    For ``aot``, whose cycles are counted from the kernels' loops. None where no device was
+    calibrated (``hwsearch calibrate --device``).
+    """
+    chosen = coefficient_set(core, "aot", CALIBRATED)
+    if chosen is None:
+        return None
+    factors = np.array([chosen.cycles.get(f"{name}.{CORRECTION}", 1.0) for name in CLASSES])
+    found: Floats = factors[quantities(columns)[1]]
+    return found
 
 
 def kind_of(graph: Graph) -> str:

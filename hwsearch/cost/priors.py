@@ -161,28 +161,4 @@ REFERENCE = Tree(
     },
 )  # fmt: skip
 
-AOT = Tree(
-    ("aot",),
-    {
-        "conv|first|point.one": 300.0, "conv|point.mac": 0.9, "conv|point.col": 2.5,
-        "conv|point.px": 50.0, "conv|point.patch": 10.0, "conv|first|point.out": 14.0,
-        "conv|point.odd": 0.2, "conv|point.half": 0.2,
-        "first.mac": 0.9, "first.col": 3.0, "first.px": 80.0, "first.patch": 10.0,
-        "depthwise.one": 200.0, "depthwise.mac": 1.3, "depthwise.wide": 1.0,
-        "depthwise.out": 12.0, "depthwise.row": 50.0, "depthwise.read": 6.0,
-        "dense.one": 150.0, "dense.mac": 1.5, "dense.out": 20.0, "dense.odd": 0.2,
-        "dense.half": 0.2, "dense.read": 3.0,
-        "pool.one": 150.0, "pool.mac": 5.0, "pool.out": 15.0,
-        "mean.one": 150.0, "mean.mac": 3.0,
-        "elementwise.one": 100.0, "elementwise.out": 20.0,
-        "activation.one": 50.0, "activation.out": 5.0, "softmax.one": 300.0, "softmax.out": 40.0,
-        "copy.out": 3.0, "cast.out": 10.0,
-    },
-    (Level(_cell, 0.5, 0.0, 1.0),),
-    SIMD_SCALE,
-    {},
-)  # fmt: skip
-"""``hwsearch.codegen``'s own kernels: instructions of their inner loops on cores with the DSP
-extension (``firmware/kernels``). Only devices teach them: :mod:`hwsearch.calibrate_device`."""
-
-TREES = (XCUBE, CMSIS, REFERENCE, AOT)
+TREES = (XCUBE, CMSIS, REFERENCE)

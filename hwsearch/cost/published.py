@@ -204,9 +204,8 @@ def _layer_table(
         "half": macs * (row_length % 4 == 2),
         "far": macs * (name == "dense" and row_length % 16 > 8),
     }
-    # The rest are counts that these runtimes' fits do not read.
     table = np.zeros((len(CLASSES), len(QUANTITIES)))
-    table[CLASSES.index(name)] = [amounts.get(q, 0.0) for q in QUANTITIES]
+    table[CLASSES.index(name)] = [amounts[quantity] for quantity in QUANTITIES]
     return table
 
 
