@@ -12,6 +12,7 @@ from hwsearch.errors import ModelError
 from hwsearch.graph import Graph
 from hwsearch.graph.architecture import from_architecture
 from hwsearch.graph.tflite import TfliteModel, read
+from hwsearch.quiet import silence
 
 KERAS_FILES = (".keras", ".h5")
 
@@ -52,9 +53,10 @@ def network(source: Any) -> Network:
     if isinstance(source, Mapping):
         return Network(from_architecture(source))
     if isinstance(source, str | Path) and Path(source).suffix in KERAS_FILES:
-        from hwsearch.convert import load_model
+        with silence():  # TensorFlow greets whoever imports it
+            from hwsearch.convert import load_model
 
-        model = read(quantized(load_model(source)), str(source))
+            model = read(quantized(load_model(source)), str(source))
     elif isinstance(source, str | Path | bytes):
         model = read(source)
     elif isinstance(source, TfliteModel):

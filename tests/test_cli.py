@@ -263,6 +263,17 @@ def test_as_a_program_without_tensorflow(model):
     assert done.returncode == 2 and done.stdout == ""
 
 
+def test_a_keras_file_and_nothing_else_is_said(tmp_path):
+    import networks
+
+    path = tmp_path / "model.keras"
+    networks.autoencoder().save(path)
+    command = [sys.executable, "-m", "hwsearch.cli", "estimate", str(path), "--board", BOARD]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["macs"] > 0
+    assert done.stderr == ""
+
+
 def test_shell_completion():
     done = subprocess.run(
         [sys.executable, "-c", "from hwsearch.cli import main; main([])"],
