@@ -36,6 +36,10 @@ bench-finalists: install
 bench-device: install
 	$(BIN)/python -m benchmarks.device
 
+# Needs a cross compiler. MEASURE=--measure fits anew first, which changed kernels need.
+bench-aot-cost: install
+	$(BIN)/python -m benchmarks.aot_cost $(MEASURE)
+
 # Needs clang. SECONDS of libFuzzer on wire.c, then RUNS mutations of its corpus through wire.py.
 FUZZ_SECONDS ?= 1800
 FUZZ_RUNS ?= 1000000

@@ -13,15 +13,17 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.aot_fit import FLAGS, Observed, fit, kernels_digest, observe
+from benchmarks.aot_fit import fit, kernels_digest, observe
 from benchmarks.aot_networks import training, unseen
 from hwsearch.backends import aot_measured
-from hwsearch.backends.aot import Aot, instructions
+from hwsearch.backends.aot import Aot, code_bytes, constant_bytes, instructions, stack_bytes
 from hwsearch.backends.aot_measured import FILE, Target, shipped, to_json
+from hwsearch.backends.aot_memory import arena
 from hwsearch.cost.columns import Columns
 from hwsearch.graph.tflite import read
 
@@ -35,22 +37,54 @@ PLAIN = 10
 """Ordinary networks whose frames and images take part in a fit."""
 
 
+MLPERF = {
+    "DS-CNN": "kws_ref_model.tflite", "ResNet-8": "pretrainedResnet_quant.tflite",
+}  # fmt: skip
+
+
 def judged(count: int) -> Iterator[tuple[str, bytes]]:
     """Networks that took no part in any fit, and the MLPerf Tiny models."""
-    for name, file in (
-        ("DS-CNN", "kws_ref_model.tflite"),
-        ("ResNet-8", "pretrainedResnet_quant.tflite"),
-    ):
+    for name, file in MLPERF.items():
         if (MODELS / file).exists():
             yield name, (MODELS / file).read_bytes()
     yield from itertools.islice(unseen(PLAIN + count), PLAIN, None)
 
 
-def measure(core: str, compiler: str) -> Target:
-    """A Target, measured."""
+@dataclass(frozen=True)
+class Judged:
+    """One network: per cost what was measured and what was estimated."""
+
+    name: str
+    costs: dict[str, tuple[float, float]]
+    cycles: tuple[float, float, float]
+
+    def error(self, cost: str) -> float:
+        """Estimate / measured - 1."""
+        measured, estimate = self.costs[cost]
+        return estimate / measured - 1
+
+
+def measure(core: str, compiler: str, count: int) -> tuple[Target, list[Judged]]:
+    """A Target, measured, and the networks that judge it."""
     trained = list(observe(training(), core, compiler))
     plain = list(observe(unseen(PLAIN), core, compiler))
-    return fit(trained, plain, core, compiler)
+    target = fit(trained, plain, core, compiler)
+    rows = judge(target, count)
+    unknown = [row for row in rows if row.name not in MLPERF]
+    bands = {
+        name: _extremes([row.costs[cost][0] / row.costs[cost][1] - 1 for row in unknown])
+        for name, cost in (
+            ("flash_bytes", "flash"), ("ram_bytes", "RAM"), ("instructions", "instructions"),
+        )
+    }  # fmt: skip
+    bands["latency_s"] = _extremes(
+        [edge / row.cycles[1] - 1 for row in unknown for edge in (row.cycles[0], row.cycles[2])]
+    )
+    return replace(target, judged=len(unknown), bands=bands), rows
+
+
+def _extremes(values: list[float]) -> tuple[float, float]:
+    return round(min(values), 4), round(max(values), 4)
 
 
 def replaced(target: Target) -> None:
@@ -66,36 +100,41 @@ def replaced(target: Target) -> None:
     aot_measured.target.cache_clear()
 
 
-def errors(observed: Observed, core: str, compiler: str) -> dict[str, tuple[int, float]]:
-    """Per cost what was measured, and estimate / measured - 1."""
-    backend = Aot(core=core, compiler=compiler)
-    columns = Columns.of(observed.graph)
-    ram = backend.ram(columns)
-    instr = float(instructions(columns, backend.measured)[0].sum())
-    truth = {
-        "flash": (observed.image.flash_bytes, float(backend.flash(columns)[0])),
-        "arena": (observed.arena_bytes, float(ram.arena[0])),
-        "RAM": (observed.image.ram_bytes + observed.stack_bytes, float(ram.total[0])),
-        "instructions": (observed.instructions, instr),
-    }
-    return {name: (real, estimate / real - 1) for name, (real, estimate) in truth.items()}
-
-
-def table(core: str, compiler: str, count: int) -> None:
-    """Print a network a line, and the worst of each column."""
-    names = ("flash", "arena", "RAM", "instructions")
-    print(f"\n{core}, {compiler} {' '.join(FLAGS)}: measured, and estimate / measured - 1 in %\n")
-    print("| network | " + " | ".join(f"{n} | %" for n in names) + " |")
-    print("| --- |" + " ---: |" * 2 * len(names))
+def judge(target: Target, count: int) -> list[Judged]:
+    """Estimates beside measurements, a network each."""
     rows = []
-    for observed in observe(judged(count), core, compiler):
-        found = errors(observed, core, compiler)
-        rows.append([100 * found[name][1] for name in names])
-        cells = " | ".join(f"{found[n][0]:,} | {100 * found[n][1]:+.2f}" for n in names)
-        print(f"| {observed.name} | {cells} |", flush=True)
-    off = np.abs(rows)
+    for observed in observe(judged(count), target.core, target.compiler):
+        columns = Columns.of(observed.graph)
+        planned = max(int(arena(columns)[0]), 8)
+        ram = planned + -planned % 4 + int(stack_bytes(columns, target)[0])
+        flash = int((constant_bytes(columns) + code_bytes(columns, target))[0])
+        counted, low, high = (float(v.sum()) for v in instructions(columns, target))
+        costs = {
+            "flash": (observed.image.flash_bytes, flash),
+            "arena": (observed.arena_bytes, planned),
+            "RAM": (observed.image.ram_bytes + observed.stack_bytes, ram),
+            "instructions": (observed.instructions, counted),
+        }
+        real = (sum(v.low for v in observed.layers), sum(v.high for v in observed.layers))
+        rows.append(Judged(observed.name, costs, (real[0], (low + high) / 2, real[1])))
+    return rows
+
+
+def table(target: Target, rows: list[Judged]) -> None:
+    """Print a network a line, and the mean and worst of each column."""
+    names = ("flash", "arena", "RAM", "instructions")
+    print(f"\n{target.core}, {target.version} {' '.join(target.flags)}: measured, and how far the")
+    print("estimate is off in %; cycles by the core's manual\n")
+    print("| network | " + " | ".join(f"{n} | %" for n in names) + " | cycles |")
+    print("| --- |" + " ---: |" * (2 * len(names) + 1))
+    for row in rows:
+        cells = " | ".join(f"{row.costs[n][0]:,} | {100 * row.error(n):+.2f}" for n in names)
+        low, _, high = row.cycles
+        print(f"| {row.name} | {cells} | {low:,.0f} to {high:,.0f} |")
+    off = 100 * np.abs([[row.error(n) for n in names] for row in rows])
     for word, line in (("mean", off.mean(axis=0)), ("worst", off.max(axis=0))):
-        print(f"| {word} of {len(rows)} | " + " | ".join(f" | {v:.2f}" for v in line) + " |")
+        cells = " | ".join(f" | {v:.2f}" for v in line)
+        print(f"| {word} of {len(rows)} | {cells} | |", flush=True)
 
 
 def speed() -> None:
@@ -152,17 +191,19 @@ def main() -> int:
     for core, compiler in chosen:
         if arguments.measure:
             start = time.time()
-            replaced(measure(core, compiler))
+            target, rows = measure(core, compiler, arguments.networks)
+            replaced(target)
             print(f"{core} {compiler}: measured in {time.time() - start:.0f} s", flush=True)
-        known = aot_measured.target(core, compiler)
-        if known.kernels != kernels_digest():
-            print(
-                f"the kernels have changed since {core} {known.compiler} was measured: "
-                "run with --measure",
-                file=sys.stderr,
-            )
-        if arguments.networks:
-            table(core, compiler, arguments.networks)
+        else:
+            target = aot_measured.target(core, compiler)
+            if target.kernels != kernels_digest():
+                print(
+                    f"the kernels have changed since {core} {compiler} was measured: "
+                    "run with --measure",
+                    file=sys.stderr,
+                )
+            rows = judge(target, arguments.networks)
+        table(target, rows)
     speed()
     return 0
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from hwsearch.backends.aot_loops import Group, counts, groups, sizes
-from hwsearch.backends.aot_measured import Target, target
+from hwsearch.backends.aot_measured import Target, compiler, target
 from hwsearch.backends.aot_memory import arena
 from hwsearch.backends.backend import RamColumns, Refusal
 from hwsearch.codegen import refuse
@@ -39,6 +39,10 @@ WINDOW, REQUANTIZATION, REQUANTIZATION16, BINARY, MEAN, RESCALE, PAD = 28, 28, 2
 """Bytes of the constant structures of ``nn.h`` on a 32-bit target."""
 LOOKUP, SIGMOID, EXPONENTIALS16 = 256, 512, 2 * 1028
 """Bytes of the tables of a unary int8 operator; of int16's logistic and tanh, and its softmax."""
+
+MARGIN, STAND_IN = 0.005, 0.15
+"""What bands are widened by: the extremes of some 30 networks are not those of all; and at least
+where another core's or compiler's code stands in: gcc's and clang's kernels differ by so much."""
 
 _WINDOWED = ("conv", "depthwise", "transpose_conv", "average_pool", "max_pool")
 _FLAT = {"add": BINARY, "sub": BINARY, "mul": BINARY, "mean": MEAN, "rescale": RESCALE}
@@ -195,6 +199,26 @@ def stack_bytes(columns: Columns, measured: Target) -> Ints:
     return frame + deepest
 
 
+@lru_cache(maxsize=64)
+def _bands(measured: Target, core: str, built_by: str) -> dict[str, Band]:
+    stands = (measured.core, measured.compiler) != (core, built_by)
+    widest = STAND_IN if stands else 0.0
+    found = {}
+    for name in ("flash_bytes", "ram_bytes", "latency_s"):
+        low, high = measured.bands[name]
+        basis = f"{measured.judged} unseen networks on {measured.core}, {measured.version}"
+        if name == "latency_s":
+            basis = (
+                f"instructions within {100 * max(map(abs, measured.bands['instructions'])):.1f} % "
+                f"on {basis}; cycles an instruction by the core's manual, zero wait states, "
+                "no silicon seen"
+            )
+        if stands:
+            basis += f"; stands in for {core}, {built_by}"
+        found[name] = Band(min(low - MARGIN, -widest), max(high + MARGIN, widest), basis)
+    return found
+
+
 @dataclass(frozen=True)
 class Aot:
     """Generated C on one core.
@@ -224,8 +248,9 @@ class Aot:
 
     @property
     def bands(self) -> dict[str, Band]:
-        """90 % intervals of RAM and flash, and the bounds of time."""
-        return {}
+        """What networks that no fit had seen deviated at most, a little widened; of time the
+        bounds that the core's manual leaves."""
+        return _bands(self.measured, self.core, self.compiler or compiler())
 
     def refusals(self, graph: Graph) -> list[Refusal]:
         """See :mod:`hwsearch.codegen.refuse`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 
@@ -36,6 +36,9 @@ class Target:
         frame_bytes: per kernel the stack of ``model_invoke`` where it calls that kernel.
         stack_bytes: per kernel and loop the stack of the kernel where that loop runs.
         loops: per kernel and loop (instructions, cycles at least, cycles at most) of one turn.
+        judged: networks that no fit had seen, linked and run to judge the estimates.
+        bands: per cost the least and the most of measured / estimate - 1 over those; of latency
+            the least of the lower and the most of the upper bounds of their cycles.
     """
 
     core: str
@@ -54,6 +57,8 @@ class Target:
     frame_bytes: Mapping[str, int]
     stack_bytes: Mapping[str, Mapping[str, int]]
     loops: Mapping[str, Mapping[str, tuple[float, float, float]]]
+    judged: int = 0
+    bands: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def to_json(targets: tuple[Target, ...]) -> str:

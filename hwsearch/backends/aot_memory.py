@@ -66,10 +66,14 @@ def arena(columns: Columns) -> Ints:
     scratch = _scratch(columns, known)
     natural = tuple(range(len(known.layers)))
     everyone = np.arange(len(columns))
-    best = _packed(columns, known, scratch, natural, everyone)
+    best = _packed(_buffers(columns, known, scratch, natural, everyone))
     for order, rows in _frugal(columns, known):
         if order != natural:
-            best[rows] = np.minimum(best[rows], _packed(columns, known, scratch, order, rows))
+            buffers = _buffers(columns, known, scratch, order, rows)
+            better = np.flatnonzero(_least(buffers) < best[rows])
+            if len(better):
+                found = _packed(buffers.take(better))
+                best[rows[better]] = np.minimum(best[rows[better]], found)
     return best
 
 
@@ -284,37 +288,34 @@ def _buffers(
     )
 
 
-def _packed(
-    columns: Columns, known: Network, scratch: Ints, order: tuple[int, ...], rows: Ints
-) -> Ints:
+def _packed(buffers: _Buffers) -> Ints:
     """int64 [n]: bytes of the best packing of one execution order."""
-    buffers = _buffers(columns, known, scratch, order, rows)
-    fit = _FirstFit.of(buffers)
+    fit = _FirstFit(buffers)
     least = _least(buffers)
     n, count = buffers.sizes.shape
-    # The orders of plan.pack, as keys of a stable sort; the last key leads.
+    # The orders of plan.pack as keys of a stable sort, the last one leading; what is met most
+    # often comes first, and of equal packings the one that plan.pack meets first is kept.
     minus, first, last = -buffers.sizes, buffers.first, buffers.last
     none = np.zeros_like(minus)
     keys = (
-        (first + none, minus),
-        (none - last, minus),
-        (minus, first + none),
-        (minus, none - last),
-        (minus * (last - first + 1),),
+        (1, (none - last, minus)),
+        (0, (first + none, minus)),
+        (2, (minus, first + none)),
+        (3, (minus, none - last)),
+        (4, (minus * (last - first + 1),)),
     )
-    best = np.full(n, np.iinfo(np.int64).max)
-    order_of = np.zeros((n, count), np.int64)
-    offsets = np.zeros((n, count), np.int64)
+    best, rank = np.full(n, NEVER), np.zeros(n, np.int64)
+    order_of, offsets = np.zeros((n, count), np.int64), np.zeros((n, count), np.int64)
     active = np.arange(n)
-    for key in keys:
+    for place, key in keys:
         orders = np.lexsort(tuple(k[active] for k in key), axis=1)
-        found, sizes = fit(buffers, active, orders)
-        better = sizes < best[active]
+        # Of an equal packing only the order matters, and only where it comes before.
+        found, sizes = fit(active, orders, best[active] + (place < rank[active]))
+        better = (sizes < best[active]) | ((sizes == best[active]) & (place < rank[active]))
         chosen = active[better]
-        best[chosen], order_of[chosen], offsets[chosen] = (
-            sizes[better], orders[better], found[better],
-        )  # fmt: skip
-        active = np.flatnonzero(best > least)
+        best[chosen], rank[chosen] = sizes[better], place
+        order_of[chosen], offsets[chosen] = orders[better], found[better]
+        active = active[best[active] > least[active]]
         if not len(active):
             return best
     overlapping: Mask = np.any(buffers.distances < NEVER, axis=1)
@@ -324,14 +325,14 @@ def _packed(
         active = active[overlapping[active] | (best[active] > alive[active] + ALIGNMENT)]
         top = (offsets[active] + buffers.sizes[active]).argmax(axis=1)
         place = (order_of[active] == top[:, None]).argmax(axis=1)
-        active, top, place = active[place > 0], top[place > 0], place[place > 0]
+        active, place = active[place > 0], place[place > 0]
         if not len(active):
             break
         steps = np.arange(count)
         source = np.where(steps <= place[:, None], steps - 1, steps)
         source[:, 0] = place
         order_of[active] = np.take_along_axis(order_of[active], source, axis=1)
-        found, sizes = fit(buffers, active, order_of[active])
+        found, sizes = fit(active, order_of[active], best[active])
         better = sizes < best[active]
         best[active[better]], offsets[active[better]] = sizes[better], found[better]
         active = active[best[active] > least[active]]
@@ -368,7 +369,7 @@ def _least(buffers: _Buffers) -> Ints:
             within = np.zeros_like(longest)
             for read, distance in reads:
                 size = buffers.sizes[:, read]
-                apart = _up(apart) + size
+                apart = apart + size
                 within = within + size
                 if len(reads) == 1:
                     lead = np.where(distance < NEVER, _up(np.maximum(distance, 0)), NEVER)
@@ -386,92 +387,92 @@ def _up(size: Ints) -> Ints:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-@dataclass(frozen=True)
 class _FirstFit:
-    """The tables of first fit: who meets whom, and by which rule.
+    """First fit of buffers in any order; the tables of who meets whom, and by which rule.
 
-    Attributes:
-        rivals: int64 [buffers, most], padded with ``buffers``, which is never placed.
-        rule: int64 [buffers, most], the column of the rule between the two, the last for none.
-        sign: int64 [buffers, most], 1 where this buffer is made over the rival, -1 where it is
-            read under it.
-        exact: bool [buffers, most].
-        ruled: int64 [buffers, few], positions in ``rivals`` that have a rule, padded with one
-            that has none.
+    A rival forbids an interval of offsets; a rule only moves one of its ends, or, where the
+    output may lie nowhere but at the distance itself, excepts that one offset. Arrays are int32
+    with the candidates last, so that a step is a few passes over memory.
     """
 
-    rivals: Ints
-    rule: Ints
-    sign: Ints
-    exact: Mask
-    ruled: Ints
+    FAR = 2**28
+    """Past every arena; where a buffer that is not placed lies."""
 
-    @classmethod
-    def of(cls, buffers: _Buffers) -> _FirstFit:
-        """For these lifetimes and rules."""
-        count, none = len(buffers.first), len(buffers.rules)
+    def __init__(self, buffers: _Buffers) -> None:
+        count, rules = len(buffers.first), buffers.rules
+        self.sizes = np.ascontiguousarray(buffers.sizes.T, np.int32)
+        distances = np.clip(buffers.distances.T, -self.FAR, self.FAR)
+        none = np.full((1, distances.shape[1]), self.FAR)
+        self.distances = np.ascontiguousarray(np.concatenate([distances, none]), np.int32)
         meet = (buffers.first[:, None] <= buffers.last) & (buffers.first <= buffers.last[:, None])
         np.fill_diagonal(meet, False)
-        most = int(meet.sum(axis=1).max(initial=0)) + 1  # the last one is padding
-        rivals = np.full((count, most), count, np.int64)
-        rule, sign = np.full((count, most), none, np.int64), np.ones((count, most), np.int64)
-        exact = np.zeros((count, most), bool)
-        for i, row in enumerate(meet):
-            found = np.flatnonzero(row)
-            rivals[i, : len(found)] = found
-        for column, (made, read, is_exact) in enumerate(buffers.rules):
-            for one, other, direction in ((made, read, 1), (read, made, -1)):
-                slot = int(np.flatnonzero(rivals[one] == other)[0])
-                rule[one, slot], sign[one, slot], exact[one, slot] = column, direction, is_exact
-        few = max(1, int((rule < none).sum(axis=1).max(initial=0)))
-        ruled = np.full((count, few), most - 1, np.int64)
-        for i, row in enumerate(rule < none):
-            found = np.flatnonzero(row)
-            ruled[i, : len(found)] = found
-        return cls(rivals, rule, sign, exact, ruled)
+        ruled: list[list[tuple[int, int, bool, bool]]] = [[] for _ in range(count)]
+        for column, (made, read, exact) in enumerate(rules):
+            ruled[made].append((read, column, True, exact))
+            ruled[read].append((made, column, False, exact))
+            meet[made, read] = meet[read, made] = False
+        # Rivals with a rule, then those without; padded with a buffer that is never placed.
+        self.few = max(1, *map(len, ruled)) if ruled else 1
+        plain = _padded([np.flatnonzero(row).tolist() for row in meet], count)
+        self.rivals = np.concatenate(
+            [_padded([[r[0] for r in row] for row in ruled], count), plain]
+        )
+        self.rule = _padded([[r[1] for r in row] for row in ruled], len(rules))
+        self.made = _padded([[int(r[2]) for r in row] for row in ruled], 1) > 0
+        self.exact = _padded([[int(r[3]) for r in row] for row in ruled], 0) > 0
 
-    def __call__(self, buffers: _Buffers, rows: Ints, orders: Ints) -> tuple[Ints, Ints]:
-        """(int64 [rows, buffers] offsets, int64 [rows] bytes): each buffer as low as it can."""
+    def __call__(self, rows: Ints, orders: Ints, limit: Ints) -> tuple[Ints, Ints]:
+        """Each buffer as low as it can; ends where every candidate has reached its limit.
+
+        Returns:
+            int64 [rows, buffers] offsets, int64 [rows] bytes; both void where bytes >= limit.
+        """
         n, count = orders.shape
-        every = np.arange(n)
-        column = every[:, None]
-        sizes = np.concatenate([buffers.sizes[rows], np.zeros((n, 1), np.int64)], axis=1)
-        never = np.full((n, 1), NEVER)
-        distances = np.concatenate([buffers.distances[rows], never], axis=1)
-        start = np.full((n, count + 1), -1, np.int64)
+        every, far, few = np.arange(n), np.int32(self.FAR), self.few
+        order = np.ascontiguousarray(orders.T)
+        sizes = np.concatenate([self.sizes[:, rows], np.zeros((1, n), np.int32)])
+        rivals = self.rivals.T[order].transpose(0, 2, 1)  # [step, rival, n]
+        lengths = sizes[rivals, every]
+        places = rivals * n + every
+        made, exact = (t.T[order].transpose(0, 2, 1) for t in (self.made, self.exact))
+        distances = self.distances[:, rows][self.rule.T[order].transpose(0, 2, 1), every]
+        size_of = sizes[order, every]
+        start = np.full((count + 1, n), far, np.int32)
+        flat, top = start.reshape(-1), np.zeros(n, np.int32)
+        targets = order * n + every
+        # Where the rule's end of the forbidden interval lies from the rival's start.
+        below = np.where(made & ~exact, -distances, -4 * far)
+        above = np.where(made | exact, 4 * far, distances)
+        # Where the rule's own offset lies from it; rounded down where made, else up.
+        lead = np.where(made, -distances, distances + (ALIGNMENT - 1))
+        point = np.where(exact, np.where(made, -distances, distances), 4 * far)
+        excepts = bool(exact.any())
+        tries = np.zeros((1 + few + rivals.shape[1], n), np.int32)
+        low, high = np.empty((2, rivals.shape[1], n), np.int32)
         for step in range(count):
-            buffer = orders[:, step]
-            size = sizes[every, buffer]
-            rivals = self.rivals[buffer]
-            begins = start[column, rivals]
-            ends = begins + sizes[column, rivals]
-            placed = begins >= 0
-            distance = distances[column, self.rule[buffer]]
-            sign = self.sign[buffer]
-            ruled = self.ruled[buffer]
-            start_of, distance_of = begins[column, ruled], distance[column, ruled]
-            reach = np.where(
-                sign[column, ruled] > 0,
-                np.maximum(start_of - distance_of, 0) // ALIGNMENT * ALIGNMENT,
-                np.maximum(_up(start_of + distance_of), 0),
-            )
-            tries = np.concatenate(
-                [
-                    np.zeros((n, 1), np.int64),
-                    np.where(placed, _up(ends), 0),
-                    np.where(start_of >= 0, reach, 0),
-                ],
-                axis=1,
-            )
-            at = tries[:, :, None]
-            lead = sign[:, None, :] * (begins[:, None, :] - at)
-            most = np.where(self.exact[buffer], distance, NEVER - 1)
-            clash = (
-                placed[:, None, :]
-                & (begins[:, None, :] < at + size[:, None, None])
-                & (ends[:, None, :] > at)
-                & ((lead < distance[:, None, :]) | (lead > most[:, None, :]))
-            ).any(axis=2)
-            start[every, buffer] = np.where(clash, NEVER * 4, tries).min(axis=1)
-        offsets = start[:, :count]
-        return offsets, (offsets + sizes[:, :count]).max(axis=1, initial=0)
+            size = size_of[step]
+            begins = flat.take(places[step])
+            ruled = begins[:few]
+            np.add(begins, lengths[step], out=high)
+            np.bitwise_and(high + (ALIGNMENT - 1), -ALIGNMENT, out=tries[1 + few :])
+            np.maximum((ruled + lead[step]) & -ALIGNMENT, 0, out=tries[1 : 1 + few])
+            np.subtract(begins, size - 1, out=low)
+            np.maximum(low[:few], ruled + below[step] + 1, out=low[:few])
+            np.minimum(high[:few], ruled + above[step], out=high[:few])
+            width = np.maximum(high - low, 0).view(np.uint32)
+            inside = (tries[:, None] - low).view(np.uint32) < width
+            if excepts:
+                inside[:, :few] &= tries[:, None] != ruled + point[step]
+            clash = np.logical_or.reduce(inside, axis=1)
+            offset = np.where(clash, 4 * far, tries).min(axis=0)
+            flat[targets[step]] = offset
+            np.maximum(top, offset + size, out=top)
+            if step % 4 == 3 and (top >= limit).all():
+                break
+        return start[:count].T.astype(np.int64), top.astype(np.int64)
+
+
+def _padded(rows: list[list[int]], padding: int) -> Ints:
+    """int64 [longest, rows], at least one long."""
+    longest = max(1, *(len(row) for row in rows)) if rows else 1
+    return np.array([row + [padding] * (longest - len(row)) for row in rows], np.int64).T
