@@ -181,18 +181,23 @@ def _kind(graph: Graph) -> str:
 
 
 def _bands(graph: Graph, target: Target, small: bool) -> dict[str, Band]:
-    """Per cost the band, of a network below or above :data:`latency.SMALL_CYCLES`."""
+    """Per cost the band, of a network below or above :data:`latency.SMALL_CYCLES`.
+
+    Of time: what measurements on the core gave, else what the backend states, else a guess.
+    """
     stated: Mapping[str, Band] = getattr(target.runtime, "bands", {})
     kind = latency.SMALL if small else _kind(graph)
     other_clock = target.clock_hz not in (None, target.board.clock_hz)
-    timed = _time_bands(target.board.core, target.backend.name, kind, other_clock)
-    return {"flash_bytes": UNSTATED, "ram_bytes": UNSTATED, **timed, **stated}
+    time = _time_band(target.board.core, target.backend.name, kind)
+    if time.basis.startswith(latency.GUESSED):
+        time = stated.get("latency_s", time)
+    timed = {"latency_s": time, "energy_j": energy.band(time, other_clock)}
+    return {"flash_bytes": UNSTATED, "ram_bytes": UNSTATED, **stated, **timed}
 
 
 @lru_cache(maxsize=1024)
-def _time_bands(core: str, runtime: str, kind: str, other_clock: bool) -> dict[str, Band]:
-    time = latency.band(core, runtime, kind=kind)
-    return {"latency_s": time, "energy_j": energy.band(time, other_clock)}
+def _time_band(core: str, runtime: str, kind: str) -> Band:
+    return latency.band(core, runtime, kind=kind)
 
 
 def live_bytes(columns: Columns) -> NDArray[np.int64]:

@@ -165,6 +165,26 @@ def test_a_backend_without_bands_is_not_taken_for_exact(path):
     assert Budget(ram=int(found.ram_bytes * 1.1)).fits(found) == "likely"
 
 
+@dataclass(frozen=True)
+class Outspoken(Tflm):
+    """A plugin that counts cycles itself and says how well."""
+
+    bands = {"latency_s": Band(-0.02, 0.02, "said so")}  # noqa: RUF012
+
+    def cycles(self, columns, core):
+        return np.full((len(columns), len(columns.graph.ops)), 1e6)
+
+
+@pytest.mark.parametrize(("name", "basis"), [("plugin", "said so"), ("tflm", "tflm 2026")])
+def test_a_stated_band_of_time_counts_where_nobody_measured(path, name, basis):
+    where = Board("mine", "M4", 100e6, power_w=0.05)
+    found = estimation.of(network(path), estimation.Target(where, Outspoken(name, False)))
+    time, joules = found.bands["latency_s"], found.bands["energy_j"]
+    assert basis in time.basis and basis in joules.basis
+    assert joules.high > time.high
+    assert (time.high == 0.02) == (name == "plugin")
+
+
 def test_dead_channels_are_free_only_where_they_are_dropped():
     """Half of a layer's channels see weights of 0 and can take one value alone."""
     net = Network(np.random.default_rng(0))

@@ -28,6 +28,8 @@ SMALL = "small"
 
 RANKING_ONLY = 0.30
 """Least half width of the band where nothing was measured: enough to rank, not to promise."""
+GUESSED = "ranking only"
+"""How the basis of such a band begins."""
 
 CALIBRATED = "calibrated"
 """The version of ``aot`` that ``hwsearch calibrate --device`` gives coefficients."""
@@ -178,7 +180,7 @@ def band(
         for key in ((ANY, name, ANY, ANY), (ANY, ANY, ANY, rest)):
             if key in groups:
                 low, high = min(low, groups[key].low), max(high, groups[key].high)
-    return Band(low, high, f"ranking only: {reason}")
+    return Band(low, high, f"{GUESSED}: {reason}")
 
 
 def _many(count: int, noun: str) -> str:
