@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.aot_fit import fit, kernels_digest, observe
-from benchmarks.aot_networks import training, unseen
+from benchmarks.aot_networks import training, unseen, varied
 from hwsearch.backends import aot_measured
 from hwsearch.backends.aot import Aot, code_bytes, constant_bytes, instructions, stack_bytes
 from hwsearch.backends.aot_measured import FILE, Target, shipped, to_json
@@ -158,24 +158,6 @@ def speed() -> None:
                 times.append(min(took))
             cells = " | ".join(f"{1e3 * t:.2f} ms" for t in times)
             print(f"| {name} | {n} | {cells} | {n / sum(times):,.0f} |")
-
-
-def varied(columns: Columns, n: int, seed: int = 0) -> Columns:
-    """n candidates with channel widths drawn anew: equal widths of the network stay equal."""
-    rng = np.random.default_rng(seed)
-    shapes = np.repeat(columns.shapes, n, axis=0)
-    graph = columns.graph
-    widths = sorted(
-        {graph.tensors[op.outputs[0]].shape[-1] for op in graph.ops if op.kind == "conv_2d"}
-    )
-    for width in widths:
-        drawn = rng.integers(max(1, width // 4), width + 1, n)
-        for i, tensor in enumerate(graph.tensors):
-            if len(tensor.shape) == 4 and tensor.shape[-1] == width:
-                shapes[:, i, -1] = drawn
-            if len(tensor.shape) == 4 and tensor.is_constant and tensor.shape[0] == width:
-                shapes[:, i, -4] = drawn
-    return Columns(graph, shapes, np.repeat(columns.bits, n, axis=0))
 
 
 def main() -> int:

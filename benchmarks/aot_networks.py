@@ -1,4 +1,4 @@
-"""Networks that the ``aot`` backend's costs are fitted to, and others that they are judged on."""
+"""Networks that the ``aot`` backend's costs are fitted to, and others that judge them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from hwsearch.cost.columns import Columns
 from tests.tflite_network import Network
 
 SEEDS = {"int8": 8, "int4": 3, "int16": 5}
@@ -165,3 +166,21 @@ _STYLES = {
     "residual": _residual, "separable": _separable, "plain": _plain, "series": _series,
     "dense": _dense,
 }  # fmt: skip
+
+
+def varied(columns: Columns, n: int, seed: int = 0) -> Columns:
+    """n candidates with channel widths drawn anew: equal widths of the network stay equal."""
+    rng = np.random.default_rng(seed)
+    shapes = np.repeat(columns.shapes, n, axis=0)
+    graph = columns.graph
+    widths = sorted(
+        {graph.tensors[op.outputs[0]].shape[-1] for op in graph.ops if op.kind == "conv_2d"}
+    )
+    for width in widths:
+        drawn = rng.integers(max(1, width // 4), width + 1, n)
+        for i, tensor in enumerate(graph.tensors):
+            if len(tensor.shape) == 4 and tensor.shape[-1] == width:
+                shapes[:, i, -1] = drawn
+            if len(tensor.shape) == 4 and tensor.is_constant and tensor.shape[0] == width:
+                shapes[:, i, -4] = drawn
+    return Columns(graph, shapes, np.repeat(columns.bits, n, axis=0))

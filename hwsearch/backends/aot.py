@@ -200,7 +200,8 @@ def stack_bytes(columns: Columns, measured: Target) -> Ints:
 
 
 @lru_cache(maxsize=64)
-def _bands(measured: Target, core: str, built_by: str) -> dict[str, Band]:
+def _bands(core: str, built_by: str) -> dict[str, Band]:
+    measured = target(core, built_by)
     stands = (measured.core, measured.compiler) != (core, built_by)
     widest = STAND_IN if stands else 0.0
     found = {}
@@ -250,7 +251,7 @@ class Aot:
     def bands(self) -> dict[str, Band]:
         """What networks that no fit had seen deviated at most, a little widened; of time the
         bounds that the core's manual leaves."""
-        return _bands(self.measured, self.core, self.compiler or compiler())
+        return dict(_bands(self.core, self.compiler or compiler()))
 
     def refusals(self, graph: Graph) -> list[Refusal]:
         """See :mod:`hwsearch.codegen.refuse`."""
