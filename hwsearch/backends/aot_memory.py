@@ -1,10 +1,9 @@
 """The arena of n candidates at once: what :func:`hwsearch.codegen.memory.memory` plans for each.
 
 Candidates share a topology, so layers, lifetimes and which output may reach into which input are
-computed once; sizes and distances are columns. The packing is that of
-:mod:`hwsearch.codegen.plan`, step by step, a row a candidate, and ends early for the candidates
-whose arena has met a lower bound: no later attempt could be smaller. The same bytes as the
-compiler's planner, always; the tests compare them on random networks and random widths.
+computed once; sizes and distances are columns, packed by :mod:`hwsearch.backends.aot_packing`.
+The same bytes as the compiler's planner, always; the tests compare them on random networks and
+random widths.
 
 Only channels (last dimensions) may differ between candidates, not image or window sizes.
 """
@@ -16,18 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hwsearch.backends.aot_packing import NEVER, Buffers, Lifetimes, least, packed
 from hwsearch.codegen import overlap
 from hwsearch.codegen.layers import BINARY, PIXELS, UNARY, Layer, Window, layers, storage
-from hwsearch.codegen.plan import ALIGNMENT, ROUNDS
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.graph import Graph
 
-Mask = NDArray[np.bool_]
-
-NEVER = 2**40
-"""A distance that no offset reaches: the two buffers may not overlap."""
+POOLS = ("average_pool_2d", "max_pool_2d")
 
 
 @dataclass(frozen=True)
@@ -44,6 +39,7 @@ class Network:
     layers: tuple[Layer, ...]
     root: tuple[int, ...]
     leads: tuple[Ints, ...]
+    in_place: tuple[bool, ...]
 
 
 _networks: dict[int, Network] = {}
@@ -54,7 +50,10 @@ def network(graph: Graph) -> Network:
     found = _networks.get(id(graph))
     if found is None:
         known = layers(graph)
-        found = Network(known, storage(graph), tuple(_lead_vertices(layer) for layer in known))
+        found = Network(
+            known, storage(graph), tuple(_lead_vertices(layer) for layer in known),
+            tuple(_keeps_ahead(graph, layer) for layer in known),
+        )  # fmt: skip
         _networks[id(graph)] = found
         weakref.finalize(graph, _networks.pop, id(graph), None)
     return found
@@ -65,14 +64,13 @@ def arena(columns: Columns) -> Ints:
     known = network(columns.graph)
     scratch = _scratch(columns, known)
     natural = tuple(range(len(known.layers)))
-    everyone = np.arange(len(columns))
-    best = _packed(_buffers(columns, known, scratch, natural, everyone))
+    best = packed(_buffers(columns, known, scratch, natural))
     for order, rows in _frugal(columns, known):
         if order != natural:
-            buffers = _buffers(columns, known, scratch, order, rows)
-            better = np.flatnonzero(_least(buffers) < best[rows])
+            buffers = _buffers(columns.take(rows), known, scratch[rows], order)
+            better = np.flatnonzero(least(buffers) < best[rows])
             if len(better):
-                found = _packed(buffers.take(better))
+                found = packed(buffers.take(better))
                 best[rows[better]] = np.minimum(best[rows[better]], found)
     return best
 
@@ -98,7 +96,7 @@ def _scratch(columns: Columns, known: Network) -> Ints:
 
 def _lead_vertices(layer: Layer) -> Ints:
     """int64 [k, 2]: steps at which a windowed layer's output may lead its input the most."""
-    if layer.window is None or layer.kind not in ("conv_2d", "average_pool_2d", "max_pool_2d"):
+    if layer.window is None or layer.kind not in ("conv_2d", *POOLS):
         return np.zeros((0, 2), np.int64)
     reads = _first_pixels(layer.window)
     step = PIXELS if layer.kind == "conv_2d" else 1
@@ -108,6 +106,13 @@ def _lead_vertices(layer: Layer) -> Ints:
     if layer.kind != "conv_2d":
         points = np.concatenate([points, np.stack([np.arange(len(reads)), reads], axis=1)])
     return _hull(points.astype(np.int64))
+
+
+def _keeps_ahead(graph: Graph, layer: Layer) -> bool:
+    if layer.kind != "depthwise_conv_2d" or layer.window is None:
+        return False
+    window = replace(layer.window, channels_out=layer.window.channels_in)
+    return overlap.distance(graph, replace(layer, window=window), layer.inputs[0]) == 0
 
 
 def _first_pixels(window: Window) -> Ints:
@@ -134,32 +139,35 @@ def _turns(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> bool:
     return (b[1] - a[1]) * (a[0] - c[0]) >= (c[1] - a[1]) * (a[0] - b[0])
 
 
-def _distance(columns: Columns, known: Network, index: int, tensor: int) -> Ints | None:
-    """int64 [n]: :func:`hwsearch.codegen.overlap.distance`; NEVER or None for no overlap."""
+def _may_overlap(layer: Layer) -> bool:
+    """Whether a layer's output may reach into its input for some sizes."""
+    return (
+        layer.kind in UNARY or layer.kind in BINARY or layer.kind == "softmax"
+        or layer.kind in ("dense", "depthwise_conv_2d", "conv_2d", *POOLS)
+    )  # fmt: skip
+
+
+def _distance(columns: Columns, known: Network, index: int, tensor: int) -> Ints:
+    """int64 [n]: :func:`hwsearch.codegen.overlap.distance`; NEVER for no overlap."""
     layer = known.layers[index]
     n = len(columns)
     if layer.kind in UNARY or layer.kind in BINARY or layer.kind == "softmax":
         same = columns.elements[:, layer.output] == columns.elements[:, tensor]
         same &= columns.bits[:, layer.output] <= columns.bits[:, tensor]
         return np.where(same, 0, NEVER)
-    if layer.window is None:
-        return None
     if layer.kind == "dense":
         return np.full(n, overlap.ANYWHERE)
     if layer.kind == "depthwise_conv_2d":
+        assert layer.window is not None
         equal = columns.shapes[:, layer.output, -1] == columns.shapes[:, tensor, -1]
-        window = replace(layer.window, channels_out=layer.window.channels_in)
-        safe = overlap.distance(columns.graph, replace(layer, window=window), tensor) == 0
-        return np.where(equal & safe, 0, NEVER)
-    if layer.kind in ("conv_2d", "average_pool_2d", "max_pool_2d"):
-        vertices = known.leads[index]
-        if not len(vertices):
-            return np.full(n, overlap.ANYWHERE * (columns.bits[0, tensor] // 8))
-        made, read = _channels(columns, layer, tensor)
-        leads = vertices[:, 0] * made[:, None] - vertices[:, 1] * read[:, None]
-        found: Ints = columns.bits[:, tensor] // 8 * leads.max(axis=1)
-        return found
-    return None
+        return np.where(equal & (known.in_place[index]), 0, NEVER)
+    vertices = known.leads[index]
+    if not len(vertices):
+        return np.full(n, overlap.ANYWHERE)
+    made, read = _channels(columns, layer, tensor)
+    leads = vertices[:, 0] * made[:, None] - vertices[:, 1] * read[:, None]
+    found: Ints = columns.bits[:, tensor] // 8 * leads.max(axis=1)
+    return found
 
 
 def _channels(columns: Columns, layer: Layer, tensor: int) -> tuple[Ints, Ints]:
@@ -221,258 +229,67 @@ def _frugal(columns: Columns, known: Network) -> Iterator[tuple[tuple[int, ...],
         yield order, rows
 
 
-@dataclass(frozen=True)
-class _Buffers:
-    """What :func:`hwsearch.codegen.plan.pack` is given, with a row a candidate.
+class _Order:
+    """One execution order: which buffers there are, when they live, what may overlap what.
 
     Attributes:
-        sizes: int64 [n, buffers].
-        first, last: int64 [buffers], the layers between which each is alive.
-        rules: (made, read, exact) of each overlap.
-        distances: int64 [n, rules].
+        tensors: int64 [activations], those with a buffer; scratch follows, a layer of ``scratch``
+            each.
+        overlaps: (layer, tensor) of each overlap.
+        lifetimes: of the buffers.
     """
 
-    sizes: Ints
-    first: Ints
-    last: Ints
-    rules: tuple[tuple[int, int, bool], ...]
-    distances: Ints
+    def __init__(self, graph: Graph, known: Network, order: tuple[int, ...]) -> None:
+        root, end = known.root, max(len(order) - 1, 0)
+        lives: dict[int, tuple[int, int]] = {root[i]: (0, 0) for i in graph.inputs}
+        for step, index in enumerate(order):
+            layer = known.layers[index]
+            for tensor in (*layer.inputs, layer.output):
+                lives[root[tensor]] = (lives.get(root[tensor], (step, step))[0], step)
+        for tensor in graph.outputs:
+            if not graph.tensors[tensor].is_constant:
+                lives[root[tensor]] = (lives.get(root[tensor], (0, 0))[0], end)
+        place = {tensor: i for i, tensor in enumerate(lives)}
+        spans = list(lives.values())
+        self.overlaps: list[tuple[int, int]] = []
+        rules = []
+        scratch = []
+        for step, index in enumerate(order):
+            layer = known.layers[index]
+            if layer.scratch_bytes:
+                spans.append((step, step))
+                scratch.append(index)
+            made = root[layer.output]
+            for tensor in dict.fromkeys(layer.inputs):
+                read = root[tensor]
+                dies = lives[read][1] == step and lives[made][0] == step and read != made
+                if dies and _may_overlap(layer):
+                    rules.append((place[made], place[read], overlap.exact(layer)))
+                    self.overlaps.append((index, tensor))
+        self.tensors = np.array(list(lives), np.int64)
+        self.scratch = np.array(scratch, np.int64)
+        self.lifetimes = Lifetimes(spans, rules)
 
-    def take(self, rows: Ints) -> _Buffers:
-        """Only these candidates."""
-        return replace(self, sizes=self.sizes[rows], distances=self.distances[rows])
+
+_orders: dict[tuple[int, tuple[int, ...]], _Order] = {}
 
 
-def _buffers(
-    columns: Columns, known: Network, scratch: Ints, order: tuple[int, ...], rows: Ints
-) -> _Buffers:
+def _order(graph: Graph, known: Network, order: tuple[int, ...]) -> _Order:
+    """The tables of an execution order, made once per Graph object and dropped with it."""
+    key = (id(graph), order)
+    if key not in _orders:
+        _orders[key] = _Order(graph, known, order)
+        weakref.finalize(graph, _orders.pop, key, None)
+    return _orders[key]
+
+
+def _buffers(columns: Columns, known: Network, scratch: Ints, order: tuple[int, ...]) -> Buffers:
     """As ``_packed`` of codegen/memory.py lists them."""
-    graph, root = columns.graph, known.root
-    end = max(len(order) - 1, 0)
-    lives: dict[int, tuple[int, int]] = {root[i]: (0, 0) for i in graph.inputs}
-    for step, index in enumerate(order):
-        layer = known.layers[index]
-        for tensor in (*layer.inputs, layer.output):
-            first, _ = lives.get(root[tensor], (step, step))
-            lives[root[tensor]] = (first, step)
-    for tensor in graph.outputs:
-        if not graph.tensors[tensor].is_constant:
-            lives[root[tensor]] = (lives.get(root[tensor], (0, 0))[0], end)
-    roots = list(lives)
-    place = {tensor: i for i, tensor in enumerate(roots)}
-    spans = [lives[t] for t in roots]
-    sizes = [columns.tensor_bytes[rows, t] for t in roots]
-    rules, distances = [], []
-    chosen = columns.take(rows)
-    for step, index in enumerate(order):
-        layer = known.layers[index]
-        if layer.scratch_bytes:
-            spans.append((step, step))
-            sizes.append(scratch[rows, index])
-        made = root[layer.output]
-        for tensor in dict.fromkeys(layer.inputs):
-            read = root[tensor]
-            if lives[read][1] != step or lives[made][0] != step or read == made:
-                continue
-            distance = _distance(chosen, known, index, tensor)
-            if distance is not None:
-                rules.append((place[made], place[read], overlap.exact(layer)))
-                distances.append(distance)
-    shape = (len(rows), 0)
-    return _Buffers(
-        np.stack(sizes, axis=1),
-        np.array([f for f, _ in spans], np.int64),
-        np.array([e for _, e in spans], np.int64),
-        tuple(rules),
-        np.stack(distances, axis=1) if distances else np.zeros(shape, np.int64),
+    tables = _order(columns.graph, known, order)
+    sizes = np.concatenate(
+        [columns.tensor_bytes[:, tables.tensors], scratch[:, tables.scratch]], axis=1
     )
-
-
-def _packed(buffers: _Buffers) -> Ints:
-    """int64 [n]: bytes of the best packing of one execution order."""
-    fit = _FirstFit(buffers)
-    least = _least(buffers)
-    n, count = buffers.sizes.shape
-    # The orders of plan.pack as keys of a stable sort, the last one leading; what is met most
-    # often comes first, and of equal packings the one that plan.pack meets first is kept.
-    minus, first, last = -buffers.sizes, buffers.first, buffers.last
-    none = np.zeros_like(minus)
-    keys = (
-        (1, (none - last, minus)),
-        (0, (first + none, minus)),
-        (2, (minus, first + none)),
-        (3, (minus, none - last)),
-        (4, (minus * (last - first + 1),)),
-    )
-    best, rank = np.full(n, NEVER), np.zeros(n, np.int64)
-    order_of, offsets = np.zeros((n, count), np.int64), np.zeros((n, count), np.int64)
-    active = np.arange(n)
-    for place, key in keys:
-        orders = np.lexsort(tuple(k[active] for k in key), axis=1)
-        # Of an equal packing only the order matters, and only where it comes before.
-        found, sizes = fit(active, orders, best[active] + (place < rank[active]))
-        better = (sizes < best[active]) | ((sizes == best[active]) & (place < rank[active]))
-        chosen = active[better]
-        best[chosen], rank[chosen] = sizes[better], place
-        order_of[chosen], offsets[chosen] = orders[better], found[better]
-        active = active[best[active] > least[active]]
-        if not len(active):
-            return best
-    overlapping: Mask = np.any(buffers.distances < NEVER, axis=1)
-    alive = _alive(buffers)
-    for _ in range(ROUNDS):
-        # plan.pack's own end: without any overlap it is content with this.
-        active = active[overlapping[active] | (best[active] > alive[active] + ALIGNMENT)]
-        top = (offsets[active] + buffers.sizes[active]).argmax(axis=1)
-        place = (order_of[active] == top[:, None]).argmax(axis=1)
-        active, place = active[place > 0], place[place > 0]
-        if not len(active):
-            break
-        steps = np.arange(count)
-        source = np.where(steps <= place[:, None], steps - 1, steps)
-        source[:, 0] = place
-        order_of[active] = np.take_along_axis(order_of[active], source, axis=1)
-        found, sizes = fit(active, order_of[active], best[active])
-        better = sizes < best[active]
-        best[active[better]], offsets[active[better]] = sizes[better], found[better]
-        active = active[best[active] > least[active]]
-    return best
-
-
-def _alive(buffers: _Buffers) -> Ints:
-    """int64 [n]: the most bytes alive at once."""
-    steps = np.unique(buffers.first)
-    alive = (buffers.first[:, None] <= steps) & (steps <= buffers.last[:, None])
-    found: Ints = (buffers.sizes @ alive.astype(np.int64)).max(axis=1)
-    return found
-
-
-def _least(buffers: _Buffers) -> Ints:
-    """int64 [n]: no packing is smaller.
-
-    At every step what is alive takes its bytes, each piece but one rounded up to the alignment;
-    an output and the inputs that it may reach into are one piece, as long as the longer of them,
-    or as the distance and the input where that is more.
-    """
-    least = np.zeros(len(buffers.sizes), np.int64)
-    for step in np.unique(buffers.first).tolist():
-        alive = set(np.flatnonzero((buffers.first <= step) & (step <= buffers.last)).tolist())
-        pieces = []
-        groups: dict[int, list[tuple[int, Ints]]] = {}
-        for rule, (made, read, _) in enumerate(buffers.rules):
-            if made in alive and read in alive:
-                groups.setdefault(made, []).append((read, buffers.distances[:, rule]))
-        for made, reads in groups.items():
-            alive -= {made, *(read for read, _ in reads)}
-            longest = buffers.sizes[:, made]
-            apart = longest
-            within = np.zeros_like(longest)
-            for read, distance in reads:
-                size = buffers.sizes[:, read]
-                apart = apart + size
-                within = within + size
-                if len(reads) == 1:
-                    lead = np.where(distance < NEVER, _up(np.maximum(distance, 0)), NEVER)
-                    longest = np.maximum(longest, lead + size)
-            pieces.append(np.minimum(apart, np.maximum(longest, within)))
-        pieces += [buffers.sizes[:, i] for i in alive]
-        rounded = [_up(piece) for piece in pieces]
-        waste = np.max([r - p for r, p in zip(rounded, pieces, strict=True)], axis=0)
-        least = np.maximum(least, np.sum(rounded, axis=0) - waste)
-    return least
-
-
-def _up(size: Ints) -> Ints:
-    """Rounded up to the alignment."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-class _FirstFit:
-    """First fit of buffers in any order; the tables of who meets whom, and by which rule.
-
-    A rival forbids an interval of offsets; a rule only moves one of its ends, or, where the
-    output may lie nowhere but at the distance itself, excepts that one offset. Arrays are int32
-    with the candidates last, so that a step is a few passes over memory.
-    """
-
-    FAR = 2**28
-    """Past every arena; where a buffer that is not placed lies."""
-
-    def __init__(self, buffers: _Buffers) -> None:
-        count, rules = len(buffers.first), buffers.rules
-        self.sizes = np.ascontiguousarray(buffers.sizes.T, np.int32)
-        distances = np.clip(buffers.distances.T, -self.FAR, self.FAR)
-        none = np.full((1, distances.shape[1]), self.FAR)
-        self.distances = np.ascontiguousarray(np.concatenate([distances, none]), np.int32)
-        meet = (buffers.first[:, None] <= buffers.last) & (buffers.first <= buffers.last[:, None])
-        np.fill_diagonal(meet, False)
-        ruled: list[list[tuple[int, int, bool, bool]]] = [[] for _ in range(count)]
-        for column, (made, read, exact) in enumerate(rules):
-            ruled[made].append((read, column, True, exact))
-            ruled[read].append((made, column, False, exact))
-            meet[made, read] = meet[read, made] = False
-        # Rivals with a rule, then those without; padded with a buffer that is never placed.
-        self.few = max(1, *map(len, ruled)) if ruled else 1
-        plain = _padded([np.flatnonzero(row).tolist() for row in meet], count)
-        self.rivals = np.concatenate(
-            [_padded([[r[0] for r in row] for row in ruled], count), plain]
-        )
-        self.rule = _padded([[r[1] for r in row] for row in ruled], len(rules))
-        self.made = _padded([[int(r[2]) for r in row] for row in ruled], 1) > 0
-        self.exact = _padded([[int(r[3]) for r in row] for row in ruled], 0) > 0
-
-    def __call__(self, rows: Ints, orders: Ints, limit: Ints) -> tuple[Ints, Ints]:
-        """Each buffer as low as it can; ends where every candidate has reached its limit.
-
-        Returns:
-            int64 [rows, buffers] offsets, int64 [rows] bytes; both void where bytes >= limit.
-        """
-        n, count = orders.shape
-        every, far, few = np.arange(n), np.int32(self.FAR), self.few
-        order = np.ascontiguousarray(orders.T)
-        sizes = np.concatenate([self.sizes[:, rows], np.zeros((1, n), np.int32)])
-        rivals = self.rivals.T[order].transpose(0, 2, 1)  # [step, rival, n]
-        lengths = sizes[rivals, every]
-        places = rivals * n + every
-        made, exact = (t.T[order].transpose(0, 2, 1) for t in (self.made, self.exact))
-        distances = self.distances[:, rows][self.rule.T[order].transpose(0, 2, 1), every]
-        size_of = sizes[order, every]
-        start = np.full((count + 1, n), far, np.int32)
-        flat, top = start.reshape(-1), np.zeros(n, np.int32)
-        targets = order * n + every
-        # Where the rule's end of the forbidden interval lies from the rival's start.
-        below = np.where(made & ~exact, -distances, -4 * far)
-        above = np.where(made | exact, 4 * far, distances)
-        # Where the rule's own offset lies from it; rounded down where made, else up.
-        lead = np.where(made, -distances, distances + (ALIGNMENT - 1))
-        point = np.where(exact, np.where(made, -distances, distances), 4 * far)
-        excepts = bool(exact.any())
-        tries = np.zeros((1 + few + rivals.shape[1], n), np.int32)
-        low, high = np.empty((2, rivals.shape[1], n), np.int32)
-        for step in range(count):
-            size = size_of[step]
-            begins = flat.take(places[step])
-            ruled = begins[:few]
-            np.add(begins, lengths[step], out=high)
-            np.bitwise_and(high + (ALIGNMENT - 1), -ALIGNMENT, out=tries[1 + few :])
-            np.maximum((ruled + lead[step]) & -ALIGNMENT, 0, out=tries[1 : 1 + few])
-            np.subtract(begins, size - 1, out=low)
-            np.maximum(low[:few], ruled + below[step] + 1, out=low[:few])
-            np.minimum(high[:few], ruled + above[step], out=high[:few])
-            width = np.maximum(high - low, 0).view(np.uint32)
-            inside = (tries[:, None] - low).view(np.uint32) < width
-            if excepts:
-                inside[:, :few] &= tries[:, None] != ruled + point[step]
-            clash = np.logical_or.reduce(inside, axis=1)
-            offset = np.where(clash, 4 * far, tries).min(axis=0)
-            flat[targets[step]] = offset
-            np.maximum(top, offset + size, out=top)
-            if step % 4 == 3 and (top >= limit).all():
-                break
-        return start[:count].T.astype(np.int64), top.astype(np.int64)
-
-
-def _padded(rows: list[list[int]], padding: int) -> Ints:
-    """int64 [longest, rows], at least one long."""
-    longest = max(1, *(len(row) for row in rows)) if rows else 1
-    return np.array([row + [padding] * (longest - len(row)) for row in rows], np.int64).T
+    distances = np.empty((len(columns), len(tables.overlaps)), np.int64)
+    for column, (layer, tensor) in enumerate(tables.overlaps):
+        distances[:, column] = _distance(columns, known, layer, tensor)
+    return Buffers(tables.lifetimes, sizes, distances)
