@@ -41,10 +41,12 @@ def main() -> None:
         x_train, y_train, x_val, y_val = x_train[:600], y_train[:600], x_val[:200], y_val[:200]
 
     model = network(x_train.shape[1:])
+    epochs = 1 if QUICK else 3
+    rate = keras.optimizers.schedules.CosineDecay(4e-3, epochs * len(x_train) // 128)
     model.compile(
-        keras.optimizers.Adam(2e-3), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
+        keras.optimizers.Adam(rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    model.fit(x_train, y_train, batch_size=128, epochs=1 if QUICK else 3, verbose=2)
+    model.fit(x_train, y_train, batch_size=128, epochs=epochs, verbose=2)
 
     report = hwsearch.optimize(
         model,
@@ -57,6 +59,7 @@ def main() -> None:
         space=hwsearch.Space(epochs=1 if QUICK else 2, batch_size=128, learning_rate=4e-3),
     )
     report.table()
+    print(report.explain())
     if report.chosen is not None:
         print("exported to", report.chosen.export("out/quickstart"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,8 @@ def samples(data: Any, inputs: Sequence[Port], outputs: Sequence[Port], what: st
     Raises:
         DataError: the data is of another form, count or shape than the model's.
     """
-    if hasattr(data, "as_numpy_iterator"):
+    shuffled = hasattr(data, "as_numpy_iterator")
+    if shuffled:
         data = _collected(data, inputs, what)
     if (
         isinstance(data, tuple | list)
@@ -115,7 +117,14 @@ def samples(data: Any, inputs: Sequence[Port], outputs: Sequence[Port], what: st
         raise DataError(
             f"{what} has arrays of {sorted(counts)} samples, expected the same number, at least 1."
         )
-    return found
+    return found.take(_order(found.inputs)) if shuffled else found
+
+
+def _order(arrays: Sequence[Array]) -> Array:
+    """An order of the samples by their content: a dataset that shuffles is the same one again."""
+    rows = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.uint8) for a in arrays]
+    keys = [zlib.crc32(b"".join(r[i].tobytes() for r in rows)) for i in range(len(rows[0]))]
+    return np.argsort(np.array(keys, np.int64), kind="stable")
 
 
 def _is_arrays(data: Sequence[Any], ports: Sequence[Port]) -> bool:

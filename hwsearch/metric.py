@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,14 +28,18 @@ RESAMPLES = 200
 
 def accuracy(targets: Array, outputs: Array) -> Floats:
     """float64 [n]: 1 where the class is right; targets are indexes, one-hot, or 0/1."""
-    if outputs.shape[-1] == 1 and outputs.ndim <= 2:
-        return (
-            (outputs.reshape(len(outputs)) > 0.5) == (targets.reshape(len(targets)) > 0.5)
-        ).astype(np.float64)
+    if outputs.shape[-1] == 1:
+        return binary_accuracy(targets, outputs)
     classes = targets
     if targets.ndim == outputs.ndim and targets.shape[-1] == outputs.shape[-1]:
         classes = targets.argmax(axis=-1)
     right = outputs.argmax(axis=-1) == classes.reshape(outputs.shape[:-1])
+    return right.reshape(len(outputs), -1).mean(axis=1)
+
+
+def binary_accuracy(targets: Array, outputs: Array) -> Floats:
+    """float64 [n]: share of a sample's outputs on the right side of 0.5; targets are 0 or 1."""
+    right = (outputs > 0.5) == (targets.reshape(outputs.shape) > 0.5)
     return right.reshape(len(outputs), -1).mean(axis=1)
 
 
@@ -77,6 +82,7 @@ def agreement(targets: Array, outputs: Array) -> Floats:
 
 PER_SAMPLE: dict[str, tuple[Callable[[Array, Array], Floats], Mode]] = {
     "accuracy": (accuracy, "max"),
+    "binary_accuracy": (binary_accuracy, "max"),
     "mse": (mse, "min"),
     "mae": (mae, "min"),
     "agreement": (agreement, "max"),
@@ -88,13 +94,15 @@ SHARES = (accuracy, agreement)
 
 ALIASES = {
     "acc": "accuracy", "sparse_categorical_accuracy": "accuracy",
-    "categorical_accuracy": "accuracy", "binary_accuracy": "accuracy",
+    "categorical_accuracy": "accuracy", "SparseCategoricalAccuracy": "accuracy",
+    "CategoricalAccuracy": "accuracy", "BinaryAccuracy": "binary_accuracy",
+    "MeanSquaredError": "mse", "MeanAbsoluteError": "mae",
     "mean_squared_error": "mse", "mean_absolute_error": "mae", "AUC": "auc",
 }  # fmt: skip
 
 OF_LOSS = {
     "sparse_categorical_crossentropy": "accuracy", "categorical_crossentropy": "accuracy",
-    "binary_crossentropy": "accuracy", "binary_focal_crossentropy": "accuracy",
+    "binary_crossentropy": "binary_accuracy", "binary_focal_crossentropy": "binary_accuracy",
     "categorical_focal_crossentropy": "accuracy", "categorical_hinge": "accuracy", "mse": "mse",
     "mae": "mae", "huber": "mae", "log_cosh": "mae",
 }  # fmt: skip
@@ -199,6 +207,8 @@ def metric(given: object, mode: Mode | None) -> Metric:
         UnknownNameError: the name is unknown.
         DataError: a function or Keras metric without ``mode``.
     """
+    if mode not in (None, "max", "min"):
+        raise DataError(f'mode={mode!r} is unknown, expected "max" or "min".')
     if isinstance(given, str):
         name = ALIASES.get(given, given)
         if name in PER_SAMPLE:
@@ -221,10 +231,15 @@ def metric(given: object, mode: Mode | None) -> Metric:
     return Metric(name, mode, whole=given)
 
 
+_KERAS_STATE = threading.Lock()
+"""A Keras metric accumulates in itself: one caller at a time."""
+
+
 def _keras(given: Any) -> Callable[[Array, Array], float]:
     def whole(targets: Array, outputs: Array) -> float:
-        given.reset_state()
-        given.update_state(targets, outputs)
-        return float(given.result())
+        with _KERAS_STATE:
+            given.reset_state()
+            given.update_state(targets, outputs)
+            return float(given.result())
 
     return whole

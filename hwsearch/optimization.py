@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import cloudpickle
 import numpy as np
 
 from hwsearch.board import GENERIC, Board
 from hwsearch.board import board as board_of
 from hwsearch.budget import Budget
 from hwsearch.candidate import Candidate, NearestMiss, Trained, Verified
+from hwsearch.device import port_of
 from hwsearch.errors import BudgetError, InputError
 from hwsearch.metric import Mode
 from hwsearch.pareto import choose, pareto
@@ -22,7 +23,7 @@ from hwsearch.problem import Given, Problem, problem
 from hwsearch.progress import Progress
 from hwsearch.proof import emulator_of
 from hwsearch.report import Report, heaviest
-from hwsearch.search import children
+from hwsearch.search import carried, children
 from hwsearch.search.bootstrap import Bootstrap, bootstrap
 from hwsearch.search.loop import Search
 from hwsearch.search.sampler import tpe
@@ -54,7 +55,7 @@ def optimize(
     trial_timeout: float | None = 1800,
     workers: int = 1,
     study: str | None = None,
-    backends: Sequence[str] | None = None,
+    backends: Sequence[str] | str | None = None,
     space: Space | str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -100,9 +101,19 @@ def optimize(
     """
     started = time.monotonic()
     on, limits = _target(budget, board)
-    for name, value, least in (("trials", trials, 1), ("workers", workers, 1)):
+    for name, value, least in (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"{name}={value!r} is not a whole number from {least}.")
+    for name, limit in (("timeout", timeout), ("trial_timeout", trial_timeout)):
+        if limit is not None and (not isinstance(limit, int | float) or limit <= 0):
+            raise InputError(f"{name}={limit!r} is not a positive number of seconds.")
+    if (study is not None and not re.fullmatch(r"[\w .+-]+", study)) or study in (".", ".."):
+        raise InputError(f"study={study!r} cannot name a folder. Use letters, digits, - and _.")
+    where = device or emulator_of(on.core)
+    port_of(where)  # says so now if there is no such device
+    backends = [backends] if isinstance(backends, str) else backends
+    if backends is not None and not backends:
+        raise InputError("backends=[] leaves nothing to search. Leave it out, or name some.")
     children.start()
     loading = preload()
     what = space if isinstance(space, Space) or space is None else Space.load(space)
@@ -138,7 +149,7 @@ def optimize(
                     for row in screened.feasible:
                         opened.enqueue_trial(ranks.names(row))
                 search.run()
-            report = _report(found, task, search, screened, started, device)
+            report = _report(found, task, search, screened, started, where)
         report = replace(report, tracking=tracker.link())
         tracker.finish(report, search.rejected)
         report.save(home / "report.json")
@@ -182,9 +193,9 @@ def _task(
         space=found.space,
         op_indexes=found.op_indexes,
         mode=found.metric.mode,
-        loss=cloudpickle.dumps(found.loss),
-        metric=cloudpickle.dumps(found.metric),
-        custom_objects=cloudpickle.dumps(found.custom_objects()),
+        loss=carried.dumps(found.loss),
+        metric=carried.dumps(found.metric),
+        custom_objects=carried.dumps(found.custom_objects()),
         trials=trials,
         timeout_s=timeout,
         trial_timeout_s=trial_timeout,
@@ -201,7 +212,7 @@ def _spec(found: Problem, budget: Budget, board: Board, seed: int) -> dict[str, 
         "data": [found.train.digest, found.search.digest, found.report.digest],
         "budget": asdict(budget),
         "board": board.name,
-        "metric": [found.metric.name, found.metric.mode],
+        "goal": found.goal(),
         "backends": [b.name for b in found.pricing.ranks.backends],
         "space": asdict(found.space),
         "seed": seed,
@@ -209,7 +220,7 @@ def _spec(found: Problem, budget: Budget, board: Board, seed: int) -> dict[str, 
 
 
 def _params(spec: dict[str, Any], trials: int) -> dict[str, object]:
-    metric, mode = spec["metric"]
+    _, metric, mode, _ = spec["goal"]
     limits = {f"budget.{k}": v for k, v in spec["budget"].items() if v is not None}
     return {
         "metric": metric,
@@ -247,7 +258,7 @@ def _report(
     search: Search,
     screened: Bootstrap,
     started: float,
-    device: str | None,
+    device: str,
 ) -> Report:
     """Verifies the finalists, chooses, and puts the report together."""
     budget, mode = task.budget, found.metric.mode
@@ -255,27 +266,29 @@ def _report(
     finalists: list[Verified] = []
     winner: Verified | None = None
     pool = list(search.history)
-    where = device or emulator_of(found.pricing.board.core)
-    while winner is None and (best := choose(pool, mode, budget)) is not None:
-        known = {v.trained.candidate.number for v in finalists}
-        wanted = [
-            t for t in _finalists(pool, best, budget, mode) if t.candidate.number not in known
-        ]
-        held, thrown = verify(
-            wanted,
-            found.report,
-            found.outputs,
-            found.metric,
-            found.pricing,
-            budget,
-            where,
-            task.workers + 1,
-        )
-        finalists += held
-        disqualified += thrown
-        out = {v.trained.candidate.number for v, _ in thrown}
-        winner = next((v for v in finalists if v.trained is best), None)
-        pool = [t for t in pool if t.candidate.number not in out]
+    try:
+        while winner is None and (best := choose(pool, mode, budget)) is not None:
+            known = {v.trained.candidate.number for v in finalists}
+            wanted = [
+                t for t in _finalists(pool, best, budget, mode) if t.candidate.number not in known
+            ]
+            held, thrown = verify(
+                wanted,
+                found.report,
+                found.outputs,
+                found.metric,
+                found.pricing,
+                budget,
+                device,
+                task.workers + 1,
+            )
+            finalists += held
+            disqualified += thrown
+            out = {v.trained.candidate.number for v, _ in thrown}
+            winner = next((v for v in finalists if v.trained is best), None)
+            pool = [t for t in pool if t.candidate.number not in out]
+    except KeyboardInterrupt:  # what was verified so far is reported
+        search.interrupted = True
     structures = {t.candidate.configuration.structure for t in search.history}
     return Report(
         study=task.name,
@@ -329,8 +342,8 @@ def _finalists(pool: list[Trained], best: Trained, budget: Budget, mode: Mode) -
 
 def _miss(found: Problem, screened: Bootstrap, search: Search) -> NearestMiss | None:
     """What came nearest where nothing fits."""
-    if screened.excess <= 0 and search.history:
-        return None  # configurations fit, but none reached the accuracy asked for
+    if screened.excess <= 0:
+        return None  # configurations fit, but none was trained, or none is accurate enough
     configuration = found.pricing.ranks.configuration(screened.nearest)
     cost = found.pricing.cost(configuration)
     excess = search.task.budget.excess(cost)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from hwsearch.backends import Backend, backend, backends
@@ -20,13 +21,16 @@ from hwsearch.errors import DataError, RefusedError
 from hwsearch.graph import Graph, keras_channels
 from hwsearch.graph.binding import bind
 from hwsearch.graph.tflite import read
-from hwsearch.metric import OF_LOSS, Metric, Mode, metric
+from hwsearch.metric import ALIASES, OF_LOSS, PER_SAMPLE, Metric, Mode, metric
 from hwsearch.pricing import Pricing, Scheme, layout, scheme
 from hwsearch.space import Ranks, Space
 from hwsearch.train import predict
 
 GENERATED = 512
 """Inputs made for a model without data, in each half."""
+
+FEW = 100
+"""Report samples under which the user is told that the interval is wide."""
 
 HELD_OUT = 0.2
 """Share of the training data kept for validation where the caller gave none."""
@@ -73,12 +77,16 @@ class Problem:
             state.update(np.ascontiguousarray(weights).tobytes())
         return state.hexdigest()[:16]
 
+    def goal(self) -> list[object]:
+        """What loss and metric are, as far as text can tell: a study is of one goal."""
+        return [_identity(self.loss), self.metric.name, self.metric.mode, _identity(self.metric)]
+
     def custom_objects(self) -> dict[str, type]:
         """The classes of layers that are not Keras' own, by name: processes that load the model
         need them."""
         classes = {type(layer) for _, layer in keras_channels.layers(self.model)}
         own = (c for c in classes if not c.__module__.startswith("keras."))
-        return {c.__name__: c for c in own}
+        return {keras.saving.get_registered_name(c): c for c in own}
 
     def save(self, directory: Path) -> None:
         """Writes what trial processes read: ``model.keras`` and ``data/``."""
@@ -148,6 +156,24 @@ def _is_unknown(reason: str) -> bool:
     return "not a layer of Keras" in reason or "not understood" in reason
 
 
+def _identity(thing: Any) -> object:
+    """A loss or metric as JSON: its name, configuration, or digest of its code."""
+    if isinstance(thing, Metric):
+        return _identity(thing.whole or thing.per_sample)
+    if isinstance(thing, dict):
+        return {str(k): _identity(v) for k, v in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [_identity(v) for v in thing]
+    if hasattr(thing, "get_config"):
+        return [type(thing).__name__, str(thing.get_config())]
+    code = getattr(thing, "__code__", None)
+    if code is not None:
+        told = repr((code.co_code, code.co_names, [c for c in code.co_consts if c is None or
+                     isinstance(c, int | float | str)]))  # fmt: skip
+        return [thing.__qualname__, hashlib.sha256(told.encode()).hexdigest()[:16]]
+    return str(thing)
+
+
 def _named(wanted: tuple[str, ...] | None) -> tuple[Backend, ...]:
     """The backends asked for, else those whose artefacts can be proven here."""
     if wanted is None:
@@ -163,19 +189,26 @@ def _runnable(
     runs: dict[str, set[int]] = {}
     for runtime in runtimes:
         for bits, graph in graphs.items():
-            refusals = runtime.refusals(graph) if bits in runtime.activation_bits else None
+            if bits not in runtime.activation_bits:
+                continue
+            refusals = runtime.refusals(graph)
             if refusals:
                 said.append(f"{runtime.name} refuses {bits}-bit activations: {refusals[0]}")
-            elif refusals is not None:
+            else:
                 runs.setdefault(runtime.name, set()).add(bits)
     if not runs:
         raise RefusedError("no backend runs this model. " + " ".join(said))
-    kept = tuple(r for r in runtimes if r.name in runs)
-    # A width that one runtime refuses would be offered to it: only common ones stay.
-    common = tuple(b for b in space.activation_bits if all(b in runs[r.name] for r in kept))
-    if not common:
-        first = kept[0]
-        kept, common = (first,), tuple(b for b in space.activation_bits if b in runs[first.name])
+    # A width that a runtime has, but refuses for this model, would be offered to it: widths are
+    # kept that the first runtime runs, and runtimes that refuse none of them.
+    first = next(r.name for r in runtimes if r.name in runs)
+    common = tuple(b for b in space.activation_bits if b in runs[first])
+    kept = tuple(
+        r
+        for r in runtimes
+        if r.name in runs
+        and {b for b in common if b in r.activation_bits} <= runs[r.name]
+        and runs[r.name] & set(common)
+    )
     return kept, replace(space, activation_bits=common), said
 
 
@@ -186,7 +219,7 @@ def _data(
     in_names, out_names = names(model)
     inputs = [Port(n, tuple(t.shape[1:])) for n, t in zip(in_names, model.inputs, strict=True)]
     outputs = [Port(n, tuple(t.shape[1:])) for n, t in zip(out_names, model.outputs, strict=True)]
-    if given.data is None and given.validation_data is None:
+    if given.data is None and given.validation_data is None and given.test_data is None:
         both = generated(inputs, 2 * GENERATED, given.seed)
         both = Samples(both.inputs, predict(model, both.inputs))
         search, report = both.split(given.seed)
@@ -198,13 +231,14 @@ def _data(
         return None, metric("agreement", None), (train, search, report), [note]
     if given.data is None:
         raise DataError(
-            "validation_data was given without data. Give data=(x_train, y_train) too."
+            "validation_data or test_data was given without data. Give data=(x_train, y_train)."
         )
     train = samples(given.data, inputs, outputs, "data")
-    loss, chosen = _goals(model, given)
-    notes: list[str] = []
+    _check_count(len(train), "data")
+    loss, chosen, notes = _goals(model, given, train)
     if given.validation_data is not None:
         kept = samples(given.validation_data, inputs, outputs, "validation_data")
+        _check_count(len(kept), "validation_data")
     else:
         order = np.random.default_rng(given.seed).permutation(len(train))
         count = max(2, int(HELD_OUT * len(train)))
@@ -217,24 +251,51 @@ def _data(
         _check_targets(report, outputs, loss, "test_data")
     else:
         search, report = kept.split(given.seed)
-    if min(map(len, (train, search, report))) < 1:
-        raise DataError(
-            "there are too few samples to train, search and report on. Give at least 4."
+    if len(report) < FEW:
+        notes.append(
+            f"the report rests on {len(report)} samples: its interval is wide. Give test_data=."
         )
     return loss, chosen, (train, search, report), notes
 
 
-def _goals(model: Any, given: Given) -> tuple[Any, Metric]:
-    """The loss and metric that the caller named, else those that the model was compiled with."""
+def _check_count(count: int, what: str) -> None:
+    if count < 4:
+        raise DataError(f"{what} has {count} samples: too few to split. Give at least 4.")
+
+
+def _goals(model: Any, given: Given, train: Samples) -> tuple[Any, Metric, list[str]]:
+    """The loss and metric that the caller named, else those that the model was compiled with.
+
+    Returns:
+        (loss, metric, notes on what of the compiled model is not used).
+    """
+    notes: list[str] = []
     config = (model.get_compile_config() or {}) if model.compiled else {}
     loss = given.loss if given.loss is not None else (model.loss if model.compiled else None)
     wanted = given.metric
     if wanted is None:
         listed = config.get("metrics")
         listed = listed if isinstance(listed, list | tuple) else []
-        wanted = next((m for m in listed if isinstance(m, str)), None)
-    if wanted is None and isinstance(_name_of(loss), str):
-        wanted = OF_LOSS.get(str(_name_of(loss)))
+        named = [m.get("class_name") if isinstance(m, dict) else m for m in listed]
+        named = [m for m in named if isinstance(m, str)]
+        known = {*PER_SAMPLE, "auc", *ALIASES}
+        wanted = next((m for m in named if m in known), None)
+        if listed and wanted is None:
+            notes.append(f"the compiled metrics {named} are not known here; give metric=.")
+    of_loss = OF_LOSS.get(str(_name_of(loss)))
+    if wanted is None or (wanted in ("accuracy", "acc") and of_loss == "binary_accuracy"):
+        wanted = of_loss or wanted
+    if wanted == "binary_accuracy" and given.metric is None and not _is_binary(train):
+        wanted = "mse"  # real values between 0 and 1, as of an image autoencoder
+    if isinstance(loss, str):
+        try:
+            keras.losses.get(loss)
+        except ValueError as error:
+            raise DataError(f"loss={loss!r} is none that Keras knows.") from error
+    if config.get("loss_weights") is not None:
+        notes.append("the compiled loss_weights are not used: all losses weigh the same.")
+    if len(model.outputs) > 1:
+        notes.append(f"of {len(model.outputs)} outputs the first is scored.")
     missing = [n for n, v in (("loss", loss), ("metric", wanted)) if v is None]
     if missing:
         raise DataError(
@@ -242,7 +303,11 @@ def _goals(model: Any, given: Given) -> tuple[Any, Metric]:
             + " and ".join(f"{n}=" for n in missing)
             + ', e.g. loss="sparse_categorical_crossentropy", metric="accuracy".'
         )
-    return loss, metric(wanted, given.mode)
+    return loss, metric(wanted, given.mode), notes
+
+
+def _is_binary(data: Samples) -> bool:
+    return bool(data.targets) and bool(np.isin(data.targets[0], (0, 1)).all())
 
 
 def _name_of(loss: Any) -> Any:
@@ -271,7 +336,7 @@ def _check_targets(data: Samples, outputs: list[Port], loss: Any, what: str) -> 
         if target.shape[1:] not in (shape[:-1], (*shape[:-1], 1)):
             raise DataError(
                 f"{what}'s targets have shape {target.shape}, expected class indexes of shape "
-                f"(samples, {', '.join(map(str, shape[:-1]))}) for {name}."
+                f"{('samples', *shape[:-1])} for {name}."
             )
         if target.min() < 0 or target.max() >= shape[-1]:
             raise DataError(

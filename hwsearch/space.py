@@ -38,7 +38,6 @@ class Space:
         saliency: measures by which channels are ranked, from :data:`SALIENCIES`.
         weight_bits, activation_bits: bit widths to try, where the backend runs them.
         epochs: of the fine-tune of each trial; 0 trains nothing.
-        finalist_epochs: further epochs of each finalist's fine-tune.
         learning_rate: at the start of a fine-tune; falls to 0 as a half cosine.
         batch_size: of the fine-tune.
         samples: at most so many training samples an epoch; 0 is all of them.
@@ -53,7 +52,6 @@ class Space:
     weight_bits: tuple[int, ...] = (8, 4)
     activation_bits: tuple[int, ...] = (8, 16)
     epochs: int = 2
-    finalist_epochs: int = 0
     learning_rate: float = 2e-3
     batch_size: int = 64
     samples: int = 0
@@ -80,7 +78,6 @@ class Space:
         _require(list(ratios) == sorted(ratios), "pruning_ratio", ratios, "rising numbers")
         for name, least in (
             ("epochs", 0),
-            ("finalist_epochs", 0),
             ("batch_size", 1),
             ("samples", 0),
         ):

@@ -30,7 +30,7 @@ def run(code: list[str], directory: Path) -> str:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_an_example_runs(path: Path, tmp_path: Path) -> None:
-    assert "trained" in run([str(path)], tmp_path)
+    assert " trained · " in run([str(path)], tmp_path)
 
 
 def test_the_snippet_in_the_readme_runs(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from hwsearch.errors import (
 )
 from hwsearch.evaluate import quantized
 from hwsearch.graph.tflite import read
+from hwsearch.metric import metric
+from hwsearch.problem import Given, _data
 from hwsearch.report import Report
 
 TRAIN, VAL = digits.data()
@@ -147,6 +149,46 @@ def test_dictionaries_of_inputs_and_outputs(two_in_two_out: keras.Model, tmp_pat
     assert found.failed == 0
 
 
+@keras.saving.register_keras_serializable("tests")
+class Doubled(keras.layers.Layer):
+    """A layer that is not Keras' own."""
+
+    def call(self, x: object) -> object:
+        return x * 2  # type: ignore[operator]
+
+
+def test_a_custom_layer_is_kept_whole_and_said_so(tmp_path: Path) -> None:
+    inputs = keras.Input((8, 8, 1))
+    x = Doubled()(keras.layers.Conv2D(8, 3, activation="relu")(inputs))
+    x = keras.layers.Dense(12, activation="relu")(keras.layers.Flatten()(x))
+    made = keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x), name="custom")
+    found = hwsearch.optimize(
+        made,
+        hwsearch.Budget(flash="200 KiB"),
+        TRAIN,
+        VAL,
+        loss="sparse_categorical_crossentropy",
+        trials=1,
+        space=digits.SPACE,
+        directory=tmp_path,
+    )
+    assert found.failed == 0 and found.chosen is not None
+    assert any("Doubled" in note or "doubled" in note for note in found.notes), found.notes
+
+
+def test_what_a_metric_means_follows_from_the_loss() -> None:
+    x = np.zeros((8, 8, 8, 1), np.float32)
+    inputs = keras.Input((8, 8, 1))
+    auto = keras.Model(inputs, keras.layers.Conv2D(1, 3, padding="same")(inputs))
+    grey = np.linspace(0, 1, x.size, dtype=np.float32).reshape(x.shape)
+    for targets, name in ((grey, "mse"), ((grey > 0.5).astype(np.float32), "binary_accuracy")):
+        given = Given(data=(x, targets), validation_data=(x, targets), loss="binary_crossentropy")
+        assert _data(auto, given)[1].name == name
+    right = (grey > 0.5).astype(np.float32)
+    assert metric("accuracy", None).score([right], [right], "").value == 1
+    assert metric("accuracy", None).score([right], [1 - right], "").value == 0
+
+
 # Bad input: each error says what, expected, and what to do.
 
 
@@ -202,6 +244,13 @@ def test_targets_that_are_unknown_or_too_small(model: keras.Model) -> None:
         hwsearch.optimize(model, hwsearch.Budget(latency="10 ms"))
     with pytest.raises(UnknownNameError, match="tflm-cmsis-nn"):
         hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), backends=["no-such-backend"])
+    for wrong in ({"seed": -1}, {"timeout": -1}, {"trial_timeout": "10 s"}, {"study": "../x"}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="emulator"):
+        hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), device="foo://")
+    with pytest.raises(DataError, match="maximise"):
+        hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), TRAIN, mode="maximise")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="trials=0"):
         hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), trials=0)
 

@@ -19,7 +19,7 @@ from hwsearch.errors import StudyError
 from hwsearch.search import children
 from hwsearch.search import study as studies
 from hwsearch.search.task import Counts, Task, objectives
-from hwsearch.search.training import Result
+from hwsearch.search.training import DISK_FULL, Result
 from hwsearch.space import Configuration, as_row
 
 ASKS_A_TRIAL = 20
@@ -75,8 +75,10 @@ class Search:
             ):
                 continue
             counts.asked += 1
+            if trial.state == TrialState.FAIL:  # this session tries as many again
+                reason = trial.user_attrs.get("reason", "its process was killed")
+                self.failures.append(f"trial {trial.number}: {reason}")
             counts.rejected += trial.state == TrialState.PRUNED
-            counts.failed += trial.state == TrialState.FAIL
             repeated = bool(trial.user_attrs.get("repeat"))
             counts.repeated += repeated
             counts.evaluated += trial.state == TrialState.COMPLETE and not repeated
@@ -142,6 +144,9 @@ class Search:
                 reason = self._tell(trial, row, leaves, result)
             if reason and self._stop.is_set():
                 self._again(trial)
+            elif reason.startswith(DISK_FULL):
+                self._again(trial)
+                raise OSError(reason)
             elif reason:
                 self._fail(trial, reason)
             self.on_change(self)

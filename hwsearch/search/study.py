@@ -125,6 +125,8 @@ def trained(
     kept = trial.user_attrs.get(RESULT)
     if kept is None or trial.state != TrialState.COMPLETE:
         return None
+    if not (directory / kept["tflite"]).is_file():  # deleted: as if it had not been scored
+        return None
     configuration: Configuration = from_json(Configuration, kept["configuration"])
     return Trained(
         Candidate(trial.number, configuration, cost(configuration)),

@@ -30,7 +30,7 @@ class Task:
         pricing, budget, space: costs, limits, what may vary.
         op_indexes: per operator of the layout its index in the float network.
         mode: of the metric.
-        loss, metric, custom_objects: by cloudpickle, see :class:`Job`.
+        loss, metric, custom_objects: carried, see :class:`Job`.
         trials: asks to evaluate in all, those of earlier sessions included.
         timeout_s, trial_timeout_s: of the search and of each training; None is none.
         workers: trainings at once.

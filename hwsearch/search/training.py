@@ -6,25 +6,28 @@ search that is killed finds it again, and another trial of the same structure tr
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
 from hwsearch.candidate import Epoch, Score
 from hwsearch.data import Samples
+from hwsearch.errors import HwsearchError
 from hwsearch.metric import Metric
 from hwsearch.record import from_json, to_json
+from hwsearch.search import carried
 from hwsearch.space import Space
 
 RESULT = "result.json"
 FLOAT = "float.tflite"
+
+DISK_FULL = "disk full: "
+"""How the reason of a training begins that failed for want of disk: it ends the search."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class Job:
         saliency: by which they are chosen.
         precisions: the artefacts to make.
         space: how to train.
-        loss, metric: by cloudpickle, as users bring functions of their own.
-        custom_objects: by cloudpickle, the model's classes that are not Keras' own, by name.
+        loss, metric: carried, as users bring functions of their own.
+        custom_objects: carried, the model's classes that are not Keras' own, by name.
         seed: of the training.
         threads: that TensorFlow may use.
     """
@@ -134,32 +137,35 @@ def run(job: Job) -> Result:
         known = _train(job)
     missing = [p for p in job.precisions if known.of(p) is None]
     if missing:
-        metric: Metric = cloudpickle.loads(job.metric)
+        metric: Metric = carried.loads(job.metric)
         train = Samples.load(job.directory / "data" / "train")
         search = Samples.load(job.directory / "data" / "search")
         calibration = calibrate((job.folder / FLOAT).read_bytes(), train.inputs)
-        made = list(known.artefacts)
         for precision in missing:
-            content = quantize(calibration, precision.activation_bits, dict(precision.weight_bits))
-            score = metric.score(search.targets, fast(content, search.inputs), FAST)
+            try:
+                content = quantize(
+                    calibration, precision.activation_bits, dict(precision.weight_bits)
+                )
+                score = metric.score(search.targets, fast(content, search.inputs), FAST)
+            except HwsearchError:
+                if precision == job.precisions[0]:  # the one asked for; others are a bonus
+                    raise
+                continue
             path = job.folder / precision.name
-            path.write_bytes(content)
-            made.append(Artefact(precision, path, score))
-        known = Result(known.curve, known.train_s, tuple(made))
-        _write(job.folder, known)
+            _replace(path, content)
+            made = (*known.artefacts, Artefact(precision, path, score))
+            known = Result(known.curve, known.train_s, made)
+            _write(job.folder, known)
     return known
 
 
 def _train(job: Job) -> Result:
-    import keras
-
     from hwsearch import train
     from hwsearch.compress import saliency, structured
     from hwsearch.convert import load_model, to_float_tflite
     from hwsearch.graph import keras_channels
 
     started = time.monotonic()
-    keras.backend.clear_session()
     original = load_model(job.directory / "model.keras")
     groups = keras_channels.groups(original)
     found = saliency.saliency(original, groups, job.saliency, job.seed)
@@ -170,7 +176,7 @@ def _train(job: Job) -> Result:
         curve = train.fine_tune(
             model,
             data,
-            cloudpickle.loads(job.loss),
+            carried.loads(job.loss),
             epochs=job.space.epochs,
             learning_rate=job.space.learning_rate,
             batch_size=job.space.batch_size,
@@ -180,7 +186,6 @@ def _train(job: Job) -> Result:
     content = to_float_tflite(model)
     job.folder.mkdir(parents=True, exist_ok=True)
     _replace(job.folder / FLOAT, content)
-    model.save(job.folder / "model.keras")
     result = Result(tuple(curve), time.monotonic() - started, ())
     _write(job.folder, result)
     return result
@@ -199,21 +204,19 @@ def _replace(path: Path, content: bytes) -> None:
 
 def child(job: Job, connection: Any) -> None:
     """Runs a job in this process and sends (Result, None) or (None, reason)."""
-    from hwsearch.errors import HwsearchError
-
     try:
         import keras
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(job.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        with keras.saving.custom_object_scope(cloudpickle.loads(job.custom_objects)):
+        with keras.saving.custom_object_scope(carried.loads(job.custom_objects)):
             result = run(job)
     except HwsearchError as error:
         connection.send((None, str(error)))
-    except OSError as error:  # a full disk among them
-        shutil.rmtree(job.folder, ignore_errors=True)
-        connection.send((None, f"{error.strerror or error}: {error.filename or ''}"))
+    except OSError as error:
+        full = DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+        connection.send((None, f"{full}{error.strerror or error}: {error.filename or ''}"))
     except Exception as error:
         connection.send((None, f"{type(error).__name__}: {error}"))
     else:
