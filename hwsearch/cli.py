@@ -17,6 +17,8 @@ COMMANDS = {
     "estimate": "What a model takes of a board: flash, RAM, latency, energy, per operator.",
     "boards": "The boards of the catalogue.",
     "backends": "The deployment backends and what they run.",
+    "verify": "Build, run and compare a .tflite on a device or an emulated core.",
+    "doctor": "What building and running images needs, and what is missing.",
     "calibrate": "Fit latency coefficients, to published measurements or to a device of yours.",
 }
 """By name the line in ``hwsearch --help``; each is ``command`` in a module of
