@@ -36,7 +36,7 @@ bench-finalists: install
 bench-device: install
 	$(BIN)/python -m benchmarks.device
 
-# Needs a cross compiler. MEASURE=--measure fits anew first, which changed kernels need.
+# Needs a cross compiler. MEASURE='--measure --target all' fits anew first: changed kernels need it.
 bench-aot-cost: install
 	$(BIN)/python -m benchmarks.aot_cost $(MEASURE)
 

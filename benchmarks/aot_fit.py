@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from benchmarks.aot_core import Call, Core, functions
 from hwsearch.backends.aot import DSP, constant_bytes, variant
-from hwsearch.backends.aot_loops import counts, groups, sizes
+from hwsearch.backends.aot_layers import groups, sizes
+from hwsearch.backends.aot_loops import counts
 from hwsearch.backends.aot_measured import Target
 from hwsearch.codegen import generate
 from hwsearch.codegen.generate import KERNELS
@@ -42,6 +43,10 @@ ROOTS = {
     "nn_sub_s8": ("nn_add_s8",), "nn_sub_s16": ("nn_add_s16",),
 }  # fmt: skip
 """Functions that a call names, where they are not just the kernel itself: codegen/calls.py."""
+
+
+LIBRARY = {"__aeabi_idivmod": ("__aeabi_idiv",), "__aeabi_uidivmod": ("__aeabi_uidiv",)}
+"""What functions of the compiler's own library (Armv6-M divides by them) bring with them."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,9 @@ def _objects(out: Path, image: Image) -> tuple[dict[str, frozenset[str]], dict[s
         for name in names:
             edges[source].add(defined.get(name, name))
             if name not in defined:  # of the compiler's own library
-                bytes_of[name] = -(-linked.get(name, (0, 0))[1] // 4) * 4
+                for part in (name, *LIBRARY.get(name, ())):
+                    edges[source].add(part)
+                    bytes_of[part] = -(-linked.get(part, (0, 0))[1] // 4) * 4
     edges |= {name: {section} for name, section in defined.items()}
     return {k: frozenset(v) for k, v in edges.items()}, bytes_of
 
@@ -274,18 +281,25 @@ def fit(training: list[Observed], plain: list[Observed], core: str, compiler: st
 
 
 def _stacks(by_variant: Mapping[str, list[LayerCost]]) -> dict[str, dict[str, int]]:
-    """Per kernel and loop the least stack of the layers where it runs: what it needs for sure."""
-    found: dict[str, dict[str, int]] = {}
+    """Per kernel and loop the stack where it runs: the most of a layer's is never too little.
+
+    First the least of the layers where a loop runs; where that is too little for a layer, its
+    rarest loop is taken to be the reason.
+    """
+    rows_of: dict[str, list[LayerCost]] = defaultdict(list)
     for name, rows in by_variant.items():
-        mine = found.setdefault(name.removesuffix(" int4"), {})
+        rows_of[name.removesuffix(" int4")] += rows
+    found = {}
+    for name, rows in rows_of.items():
+        runs = {loop: [row for row in rows if row.loops[loop]] for loop in rows[0].loops}
+        runs = {loop: some for loop, some in runs.items() if some}
+        mine = {loop: min(row.stack for row in some) for loop, some in runs.items()}
         for row in rows:
-            for loop, turns in row.loops.items():
-                if turns:
-                    mine[loop] = min(mine.get(loop, row.stack), row.stack)
-    for mine in found.values():
-        least = mine.get("call", 0)
-        for loop in [k for k, v in mine.items() if v <= least and k != "call"]:
-            del mine[loop]
+            active = [loop for loop in runs if row.loops[loop]]
+            if row.stack > max(mine[loop] for loop in active):
+                mine[min(active, key=lambda loop: len(runs[loop]))] = row.stack
+        least = mine["call"]
+        found[name] = {k: v for k, v in mine.items() if v > least or k == "call"}
     return found
 
 

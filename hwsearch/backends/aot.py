@@ -6,6 +6,11 @@ the kernels that a network links, and the code of its calls; both from images li
 are instructions (trip counts of the kernels' loops × what a turn takes, exact emulated counts)
 times what an instruction takes by the core's manual. ``make bench-aot-cost`` measures anew and
 prints how far each is off.
+
+What it does not know: flash wait states, caches and bus contention; the scale of a candidate's
+logits (softmax's table); layers whose activations are clamped inside int8's range or whose sums
+are not proven narrow (the quick paths are counted); the amounts of a folded padding; channels that
+fine-tuning leaves dead, which the compiler drops.
 """
 
 from __future__ import annotations
@@ -17,7 +22,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from hwsearch.backends.aot_loops import Group, counts, groups, sizes
+from hwsearch.backends.aot_layers import Group, groups, sizes
+from hwsearch.backends.aot_loops import counts
 from hwsearch.backends.aot_measured import Target, compiler, target
 from hwsearch.backends.aot_memory import arena
 from hwsearch.backends.backend import RamColumns, Refusal
@@ -214,6 +220,8 @@ def _bands(core: str, built_by: str) -> dict[str, Band]:
                 f"on {basis}; cycles an instruction by the core's manual, zero wait states, "
                 "no silicon seen"
             )
+            if measured.core == "M0":
+                basis += "; a multiplier of one cycle"
         if stands:
             basis += f"; stands in for {core}, {built_by}"
         found[name] = Band(min(low - MARGIN, -widest), max(high + MARGIN, widest), basis)

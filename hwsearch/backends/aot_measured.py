@@ -88,6 +88,7 @@ def shipped() -> tuple[Target, ...]:
     return parse(resources.files("hwsearch.backends").joinpath(FILE).read_text())
 
 
+@cache
 def compiler() -> str:
     """The compiler that an image would be built with here: as hwsearch/device/toolchain.py."""
     return "zig" if shutil.which("arm-none-eabi-gcc") is None else "gcc"

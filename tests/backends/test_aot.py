@@ -11,7 +11,7 @@ import pytest
 from tflite_writer import Network, random_network
 
 from benchmarks.aot_networks import unseen, varied
-from hwsearch.backends import aot_loops, aot_measured, backend, backends
+from hwsearch.backends import aot_layers, aot_measured, backend, backends
 from hwsearch.backends.aot import Aot, code_bytes, constant_bytes, instructions
 from hwsearch.backends.aot_memory import arena
 from hwsearch.codegen import constant_bytes as bytes_by_layer
@@ -173,7 +173,7 @@ def test_patches_are_counted_as_the_kernel_gathers_them(w):
             filled += before + after
             copies += run - before - after > 0
             copied += run - before - after
-    assert aot_loops._patches(w) == {
+    assert aot_layers.patches(w) == {
         "inside": inside, "border": border, "runs": runs, "copies": copies, "copied": copied,
         "fills": fills, "filled": filled, "row_taps": w.kernel[1],
     }  # fmt: skip
