@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[emulator,test]'
+	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@
 
 install: $(VENV)/.installed

@@ -58,7 +58,7 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     yield "serial ports", ", ".join(ports), "" if ports else "connect a board"
 
 
-_EXTRA = "pip install 'hwsearch[emulator]'"
+_EXTRA = "pip install unicorn capstone pyelftools"
 
 
 def _tool(what: str, find: Callable[[], object]) -> tuple[str, str, str]:

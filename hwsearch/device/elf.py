@@ -19,7 +19,7 @@ def _opened(path: Path) -> Iterator[Any]:
         from elftools.elf.elffile import ELFFile
     except ImportError as error:
         raise ToolchainError(
-            "images are measured by pyelftools. Install it by pip install 'hwsearch[emulator]'."
+            "images are measured by pyelftools. Install it by pip install pyelftools."
         ) from error
     with path.open("rb") as file:
         yield ELFFile(file)

@@ -18,7 +18,7 @@ from hwsearch.device.image import Image
 from hwsearch.device.timing import TIMINGS
 from hwsearch.errors import ImageError, ToolchainError, WireError
 
-INSTALL = "Install it by pip install 'hwsearch[emulator]'."
+INSTALL = "Install it by pip install unicorn capstone pyelftools."
 
 
 def start(image: Image) -> tuple[serial.SerialBase, Callable[[], None], Callable[[], Cycles]]:
