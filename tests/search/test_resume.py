@@ -36,14 +36,11 @@ def said(process: subprocess.Popen[str]) -> dict[str, object]:
 
 
 def trials(directory: Path) -> list[FrozenTrial]:
-    path = directory / "mlruns" / "studies" / "digits" / "study.db"
-    if not path.is_file():
-        return []
-    try:
-        study = optuna.load_study(study_name="digits", storage=f"sqlite:///{path}")
-        return study.get_trials(deepcopy=False)
-    except Exception:  # the file is there before its tables are
-        return []
+    home = directory / "mlruns" / "studies" / "digits"
+    if not (home / "data" / "search" / "samples.json").is_file():
+        return []  # written after the study: reading earlier would make tables under its hands
+    study = optuna.load_study(study_name="digits", storage=f"sqlite:///{home / 'study.db'}")
+    return study.get_trials(deepcopy=False)
 
 
 def wait_for_a_running_trial_after_a_completed_one(
