@@ -28,6 +28,9 @@ __all__ = ["Choice", "Report", "choose", "pareto"]
 SCHEMA = 1
 """Version of the JSON that :meth:`Report.save` writes."""
 
+FILE = "report.json"
+"""Its name in the folder of a study or bundle."""
+
 
 class Printed(str):
     """Text that was printed already: an interactive prompt does not echo it again."""
@@ -62,6 +65,8 @@ class Report:
         history: every scored trial, in the order of their numbers.
         directory: where the artefacts lie.
         tracking: MLflow's link, or why there is none.
+        objectives: what was optimised: ``"metric"`` and names of costs. Default: the metric and
+            the budgeted costs, flash where none is.
     """
 
     study: str
@@ -87,19 +92,26 @@ class Report:
     history: tuple[Trained, ...]
     directory: Path
     tracking: str
+    objectives: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.objectives:
+            costs = tuple(self.budget.limits) or ("flash_bytes",)
+            object.__setattr__(self, "objectives", ("metric", *costs))
 
     @cached_property
     def front(self) -> tuple[Choice, ...]:
-        """The finalists that none beats in both metric and budgeted costs, best metric first.
+        """The finalists that none beats in all objectives, best metric first.
 
         The metric is that of the report half; a cost is the measured one where there is one.
         """
-        choices = [Choice(v, self) for v in self.finalists]
+        choices, names = [Choice(v, self) for v in self.finalists], self.objectives
         sign = -1 if self.mode == "max" else 1
-        limits = list(self.budget.limits) or ["flash_bytes"]
-        values = [[c.score.value, *(_or(c.known(name), 0.0) for name in limits)] for c in choices]
-        directions: list[Mode] = [self.mode]
-        directions += ["min"] * len(limits)
+        values = [
+            [c.score.value if name == "metric" else _or(c.known(name), 0.0) for name in names]
+            for c in choices
+        ]
+        directions: list[Mode] = [self.mode if name == "metric" else "min" for name in names]
         mask = pareto(np.array(values, np.float64).reshape(-1, len(directions)), directions)
         kept = [c for c, on_front in zip(choices, mask, strict=True) if on_front]
         return tuple(sorted(kept, key=lambda c: (sign * c.score.value, c.number)))
@@ -215,25 +227,37 @@ class Report:
         return record | {"directory": self.directory.as_posix()}
 
     def save(self, path: str | Path) -> Path:
-        """Writes :meth:`to_dict` as JSON; returns the path."""
+        """Writes :meth:`to_dict` as JSON; returns the path.
+
+        Beside its artefacts it may be moved with them: its ``directory`` is ``"."`` there.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(as_text(self.to_dict()), encoding="utf-8")
+        record = self.to_dict()
+        if path.parent.resolve() == self.directory.resolve():
+            record["directory"] = "."
+        path.write_text(as_text(record), encoding="utf-8")
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
         """What :meth:`save` wrote.
 
-        A relative ``directory`` (an exported bundle has one) is relative to the file.
+        Args:
+            path: the file, or the folder that has it as ``report.json``: that of a finished
+                study (``mlruns/studies/<name>``) or of an exported bundle. Where its
+                ``directory`` is relative, artefacts lie relative to the file.
 
         Raises:
-            ModelFileError: the file cannot be read, or is not a report.
+            ModelFileError: there is no report, or it cannot be read.
         """
         path = Path(path)
+        path = path / FILE if path.is_dir() else path
+        if not path.is_file():
+            raise ModelFileError(_no_report(path))
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise ModelFileError(f"cannot read the report in {path}: {error}") from error
         if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
             raise ModelFileError(
@@ -242,6 +266,17 @@ class Report:
         directory = path.parent / str(record.get("directory", "."))  # an absolute one stays
         report: Report = from_json(cls, record, directory)
         return replace(report, directory=directory)
+
+
+def _no_report(path: Path) -> str:
+    """Why there is none where one was looked for, and where there are some."""
+    text, folder = f"there is no report in {path}.", path.parent
+    if (folder / "study.db").exists():
+        return f"{text} The search is not over: the same call of optimize goes on with it."
+    found = sorted(p.parent for p in folder.glob(f"**/studies/*/{FILE}"))
+    if found:
+        return f"{text} Finished searches: {', '.join(p.as_posix() for p in found[:9])}"
+    return f"{text} Expected the folder of a finished study, e.g. mlruns/studies/<name>."
 
 
 @dataclass(frozen=True)

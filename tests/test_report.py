@@ -173,6 +173,54 @@ def test_save_and_load_are_inverse(report: Report, tmp_path: Path) -> None:
     assert Report.load(report.save(tmp_path / "a" / "report.json")) == report
 
 
+def test_a_study_that_was_moved_is_loaded_by_its_folder(report: Report, tmp_path: Path) -> None:
+    home = report.directory
+    report.save(home / "report.json")
+    moved = home.rename(tmp_path.parent / f"{tmp_path.name}-moved")
+    loaded = Report.load(moved)
+    assert loaded.chosen.tflite.is_file() and loaded.chosen.tflite.is_relative_to(moved)
+    assert replace(loaded, directory=home, history=(), finalists=(), winner=None) == replace(
+        report, history=(), finalists=(), winner=None
+    )
+
+
+def test_a_folder_without_a_report_says_where_there_are_some(
+    report: Report, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelFileError, match=r"Expected the folder of a finished study"):
+        Report.load(tmp_path / "mlruns")
+    report.save(tmp_path / "mlruns" / "studies" / "bikes" / "report.json")
+    with pytest.raises(ModelFileError, match=r"Finished searches: .*studies/bikes"):
+        Report.load(tmp_path / "mlruns")
+    running = tmp_path / "mlruns" / "studies" / "cars"
+    running.mkdir()
+    (running / "study.db").touch()
+    with pytest.raises(ModelFileError, match="search is not over"):
+        Report.load(running)
+
+
+def test_the_front_follows_the_objectives(tmp_path: Path) -> None:
+    """Three models: the most accurate, the smallest, and the fastest, which is neither."""
+    costs = [factories.cost(90_000, latency=0.09), factories.cost(30_000, latency=0.05)]
+    costs += [factories.cost(60_000, latency=0.02)]
+    models = tuple(
+        factories.verified(factories.trained(tmp_path, n, value, costs=c))
+        for n, (value, c) in enumerate(zip((0.90, 0.85, 0.80), costs, strict=True))
+    )
+
+    def front(*objectives: str) -> list[int]:
+        report = factories.report(
+            tmp_path, finalists=models, winner=models[0], objectives=objectives
+        )
+        return [c.number for c in report.front]
+
+    assert front("metric") == [0] and front("latency_s") == [2]
+    assert front("metric", "flash_bytes") == [0, 1]
+    assert front("metric", "latency_s") == front("metric", "flash_bytes", "latency_s") == [0, 1, 2]
+    default = factories.report(tmp_path, budget=Budget())
+    assert default.objectives == ("metric", "flash_bytes")
+
+
 def test_the_file_has_the_promised_keys_and_no_nan(report: Report, tmp_path: Path) -> None:
     record = json.loads(report.save(tmp_path / "r.json").read_text())
     assert record["schema"] == 1 and record["budget"]["ram_bytes"] == 24 * 1024
