@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean bench-finalists bench-cost bench-pricing bench-device fuzz-wire
+.PHONY: demo test check install clean bench-finalists bench-cost bench-pricing bench-device fuzz-wire fuzz-tflite
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,11 @@ FUZZ_RUNS ?= 1000000
 fuzz-wire: install
 	$(BIN)/python -m tests.firmware.fuzz c $(FUZZ_SECONDS)
 	$(BIN)/python -m tests.firmware.fuzz python $(FUZZ_RUNS)
+
+# Needs the extra "fuzz". The reader of .tflite, the costs and the generator under libFuzzer.
+fuzz-tflite: install
+	$(BIN)/pip install --quiet '.[fuzz]'
+	$(BIN)/python -m tests.fuzz_tflite $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

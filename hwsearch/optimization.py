@@ -84,7 +84,8 @@ def optimize(
         study: a name; the same call with the same name goes on where it stopped. Default: a
             name of the model's and the arguments' digest.
         backends: runtimes to choose from. Default: all whose artefacts can be proven here.
-        space: what may vary; a :class:`Space` or the path of its TOML file.
+        space: what may vary; a :class:`Space`, a preset's name such as ``"cnn"``, or the path
+            of a TOML file.
         seed: of every draw.
         device: where finalists run, as in :func:`hwsearch.verify`; default the emulated core
             nearest to the board's.

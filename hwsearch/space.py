@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -19,12 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hwsearch import space_schema
 from hwsearch.backends.backend import Backend
 from hwsearch.cost.columns import Ints
 from hwsearch.errors import SpaceError
-
-SALIENCIES = ("l1", "l2", "random")
-"""Measures by which channels are ranked for pruning."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Space:
         pruning_ratio: shares of a channel group's channels that may be removed, rising.
         multiple_of: widths are rounded to a multiple of one of these (kernels read channels by
             fours); a searched choice where there are several.
-        saliency: measures by which channels are ranked, from :data:`SALIENCIES`.
+        saliency: measures by which channels are ranked: l1, l2, random.
         weight_bits, activation_bits: bit widths to try, where the backend runs them.
         epochs: of the fine-tune of each trial; 0 trains nothing.
         learning_rate: at the start of a fine-tune; falls to 0 as a half cosine.
@@ -58,64 +54,24 @@ class Space:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            if isinstance(getattr(self, f.name), list):
-                object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
-        for name, what, fits in (
-            (
-                "pruning_ratio",
-                "rising numbers from 0 to below 1",
-                lambda r: _is_number(r) and 0 <= r < 1,
-            ),
-            ("multiple_of", "whole numbers from 1", lambda m: _is_whole(m, 1)),
-            ("saliency", f"some of {SALIENCIES}, each once", lambda s: s in SALIENCIES),
-            ("weight_bits", "some of (4, 8), each once", lambda b: b in (4, 8)),
-            ("activation_bits", "some of (8, 16), each once", lambda b: b in (8, 16)),
-        ):
-            values = getattr(self, name)
-            holds = isinstance(values, tuple) and bool(values) and all(map(fits, values))
-            _require(holds and len(set(values)) == len(values), name, values, what)
-        ratios = self.pruning_ratio
-        _require(list(ratios) == sorted(ratios), "pruning_ratio", ratios, "rising numbers")
-        for name, least in (
-            ("epochs", 0),
-            ("batch_size", 1),
-            ("samples", 0),
-        ):
-            value = getattr(self, name)
-            _require(_is_whole(value, least), name, value, f"a whole number from {least}")
-        rate = self.learning_rate
-        _require(_is_number(rate) and rate > 0, "learning_rate", rate, "a positive number")
+            value = getattr(self, f.name)
+            if said := space_schema.problem(f.name, value):
+                raise SpaceError(said)
+            if isinstance(value, list):
+                object.__setattr__(self, f.name, tuple(value))
 
     @classmethod
-    def load(cls, path: str | Path) -> Space:
-        """The space that a TOML file describes; its keys are the attributes above.
+    def load(cls, source: str | Path) -> Space:
+        """The space that a preset or a TOML file describes; its keys are the attributes above.
+
+        Args:
+            source: a name in ``search_spaces/``, e.g. ``"cnn"``, or the path of a file.
 
         Raises:
-            SpaceError: the file cannot be read, or a key is unknown or unfit.
+            SpaceError: there is no such preset or file, or a key is unknown or unfit: on which
+                line, and what was expected.
         """
-        try:
-            table = tomllib.loads(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SpaceError(f"cannot read the space in {path}: {error}") from error
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(table) - known):
-            raise SpaceError(
-                f"{path}: unknown key {unknown[0]!r}. Known: {', '.join(sorted(known))}"
-            )
-        return cls(**table)
-
-
-def _require(holds: bool, name: str, given: object, expected: str) -> None:
-    if not holds:
-        raise SpaceError(f"{name}={given!r} cannot be searched, expected {expected}.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        return cls(**space_schema.read(source))
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ PUBLIC = [
 
 ORDER = [
     "errors", "quiet", "graph", "board", "cost", "backends.backend", "codegen", "backends",
-    "convert", "data", "compress", "source", "estimation", "budget", "space", "candidate",
-    "pricing", "train", "metric", "oracle", "evaluate", "microbenchmarks", "device", "proof",
-    "pareto", "record", "table", "plot", "page", "export", "report", "runs", "track", "progress",
-    "verification", "problem", "search", "calibrate", "calibrate_device", "optimization",
-    "doctor", "commands", "cli",
+    "convert", "data", "compress", "source", "estimation", "budget", "space_schema", "space",
+    "candidate", "pricing", "train", "metric", "oracle", "evaluate", "microbenchmarks", "device",
+    "proof", "pareto", "record", "table", "plot", "page", "export", "report", "runs", "track",
+    "progress", "verification", "problem", "search", "calibrate", "calibrate_device",
+    "optimization", "doctor", "commands", "cli",
 ]  # fmt: skip
 """A file imports only from lines before its own; see DESIGN. The costs come before the backends,
 which are put together from them."""

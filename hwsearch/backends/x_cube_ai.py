@@ -92,7 +92,11 @@ def _steps_of(graph: Graph) -> _Steps:
 
 
 def _planned(graph: Graph) -> _Steps:
-    moving = [(s, op) for s, op in enumerate(graph.ops) if op.kind not in _SHAPES and op.outputs]
+    moving = [
+        (s, op)
+        for s, op in enumerate(graph.ops)
+        if op.kind not in _SHAPES and op.inputs and op.outputs
+    ]
     others = np.zeros((len(graph.tensors), len(moving)))
     in_place, rows = [], []
     for column, (step, op) in enumerate(moving):

@@ -110,6 +110,14 @@ def _reduced(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, int,
     return found
 
 
+def softmax_scale(graph: Graph, op: Op) -> bool:
+    """Its input's scale is too small for TFLite's fixed point. [Calibrate on other data.]"""
+    read = graph.tensors[op.inputs[0]]
+    if op.kind != "softmax" or read.dtype != "int8" or not read.scale:
+        return False
+    return not op.alpha * read.scale * 2**26 > 1  # TFLite's own check aborts there
+
+
 def refusal(index: int, op: Op, rule: str | None) -> Refusal:
     """What a rule's docstring says of an operator."""
     reason, _, remedy = inspect.cleandoc(rule or "").partition(" [")
@@ -128,7 +136,7 @@ def activations(graph: Graph, op: Op) -> tuple[int, ...]:
 
 RULES: tuple[Callable[[Graph, Op], bool], ...] = (
     unknown, not_integer, mixed, weight_dtype, batch, rank, unequal_batch, hard_swish_s16,
-    split_axes,
+    split_axes, softmax_scale,
 )  # fmt: skip
 """In the order in which they are asked; the first that refuses speaks."""
 

@@ -17,7 +17,8 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from hwsearch.errors import ModelFileError
-from hwsearch.graph.graph import BITS, WEIGHT_OPS, Graph, Op, Tensor
+from hwsearch.graph.graph import BITS, Graph, Op, Tensor
+from hwsearch.graph.sound import check
 
 MAX_TENSORS = 100_000
 """More tensors or operators than this and the file is taken for damaged."""
@@ -152,7 +153,7 @@ def _parse(content: bytes, name: str) -> TfliteModel:
         raw = subgraph.Tensors(i)
         span = _span(model, raw.Buffer(), content, name)
         tensors.append(_tensor(raw, i, span, name))
-        quantization.append(_quantization(raw.Quantization(), len(content), name))
+        quantization.append(_quantization(raw.Quantization(), tensors[i], i, len(content), name))
         spans.append(span)
     codes = []
     for i in range(model.OperatorCodesLength()):
@@ -172,7 +173,7 @@ def _parse(content: bytes, name: str) -> TfliteModel:
         len(content),
         name,
     )
-    _check_indexes(graph)
+    check(graph)
     return TfliteModel(graph, content, tuple(quantization), tuple(spans))
 
 
@@ -224,57 +225,30 @@ def _tensor(raw: Any, index: int, span: tuple[int, int], name: str) -> Tensor:
     return tensor
 
 
-def _quantization(raw: Any, limit: int, name: str) -> Quantization | None:
+def _quantization(
+    raw: Any, tensor: Tensor, index: int, limit: int, name: str
+) -> Quantization | None:
     if raw is None or raw.ScaleLength() == 0:
         return None
     count = raw.ScaleLength()
     if count > limit:
         raise ModelFileError(f"{name} is damaged: it claims {count} scales.")
     zero_point = raw.ZeroPointAsNumpy() if raw.ZeroPointLength() else np.zeros(count, np.int64)
-    return Quantization(
-        np.array(raw.ScaleAsNumpy()), np.array(zero_point), raw.QuantizedDimension()
-    )
+    scale, axis = np.array(raw.ScaleAsNumpy()), raw.QuantizedDimension()
+    along = tensor.shape[axis] if 0 <= axis < len(tensor.shape) else 1
+    fits = count in (1, along) and len(zero_point) == count
+    if not fits or not np.isfinite(scale).all() or (scale <= 0).any():
+        raise ModelFileError(
+            f"tensor {index} ({tensor.name!r}) of {name} has {count} scales and "
+            f"{len(zero_point)} zero points along axis {axis} of {tensor.shape}, expected "
+            "positive scales, one in all or one a channel. Convert the model again."
+        )
+    return Quantization(scale, np.array(zero_point), axis)
 
 
 def _indexes(vector: Any) -> tuple[int, ...]:
     """A flatbuffers integer vector as a tuple; the runtime says 0 where there is none."""
     return () if isinstance(vector, int) else tuple(vector.tolist())
-
-
-def _check_indexes(graph: Graph) -> None:
-    count = len(graph.tensors)
-    for where, indexes, least in (
-        ("inputs", graph.inputs, 0),
-        ("outputs", graph.outputs, 0),
-        *(
-            (f"inputs of operator {i} ({op.kind})", op.inputs, -1)
-            for i, op in enumerate(graph.ops)
-        ),
-        *(
-            (f"outputs of operator {i} ({op.kind})", op.outputs, 0)
-            for i, op in enumerate(graph.ops)
-        ),
-    ):
-        if any(not least <= i < count for i in indexes):
-            raise ModelFileError(
-                f"{graph.name} is damaged: {where} of the network name a tensor that does not "
-                "exist."
-            )
-    for i, op in enumerate(graph.ops):
-        if op.kind not in WEIGHT_OPS:
-            continue
-        needed = 3 if op.kind == "transpose_conv" else 2
-        rank = 2 if op.kind == "fully_connected" else 4
-        if (
-            len(op.inputs) < needed
-            or min(op.inputs[:needed]) < 0
-            or not op.outputs
-            or len(graph.tensors[op.inputs[1]].shape) != rank
-        ):
-            raise ModelFileError(
-                f"{graph.name} is damaged: operator {i} ({op.kind}) lacks an input, an output, or "
-                f"weights of rank {rank}."
-            )
 
 
 def _pair(options: Any, height: str, width: str) -> tuple[int, int]:

@@ -1,0 +1,142 @@
+"""What each key of a Space takes: one table, for values in Python and for TOML files alike."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsearch.errors import SpaceError
+
+PRESETS = Path(__file__).parent / "search_spaces"
+"""A link to ``search_spaces/``, so that an installed package has them too."""
+
+SALIENCIES = ("l1", "l2", "random")
+"""Measures by which channels are ranked for pruning."""
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number, not a truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether it is a whole number from ``least``, not a truth value."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+@dataclass(frozen=True)
+class Key:
+    """What one key takes.
+
+    Attributes:
+        expected: in words, for messages.
+        fits: whether a value does; of a key that is searched, each item of its list.
+        searched: whether it is a list to choose from: not empty, each item once.
+        rising: whether the list must rise.
+    """
+
+    expected: str
+    fits: Callable[[Any], bool]
+    searched: bool = False
+    rising: bool = False
+
+    def takes(self, value: object) -> bool:
+        """Whether a value can be meant."""
+        if not self.searched:
+            return self.fits(value)
+        if not isinstance(value, list | tuple) or not value or not all(map(self.fits, value)):
+            return False
+        return len(set(value)) == len(value) and (not self.rising or sorted(value) == list(value))
+
+
+def _some_of(known: tuple[object, ...]) -> Key:
+    def fits(item: object) -> bool:
+        return any(type(item) is type(k) and item == k for k in known)
+
+    return Key(f"some of {known}, each once", fits, searched=True)
+
+
+KEYS: Mapping[str, Key] = {
+    "pruning_ratio": Key(
+        "rising numbers from 0 to below 1", lambda r: is_number(r) and 0 <= r < 1, True, True
+    ),
+    "multiple_of": Key("whole numbers from 1, each once", lambda m: is_whole(m, 1), True),
+    "saliency": _some_of(SALIENCIES),
+    "weight_bits": _some_of((4, 8)),
+    "activation_bits": _some_of((8, 16)),
+    "epochs": Key("a whole number from 0", lambda n: is_whole(n, 0)),
+    "learning_rate": Key("a positive number", lambda r: is_number(r) and r > 0),
+    "batch_size": Key("a whole number from 1", lambda n: is_whole(n, 1)),
+    "samples": Key("a whole number from 0", lambda n: is_whole(n, 0)),
+}
+"""By the name of each attribute of :class:`hwsearch.Space`. A new attribute needs a line here."""
+
+
+def problem(name: str, value: object, known: Iterable[str] = KEYS) -> str:
+    """What is wrong with a key and its value; "" if nothing is."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known))}"
+        return f"unknown key {name!r}. {hint}"
+    if KEYS[name].takes(value):
+        return ""
+    return f"{name}={value!r} cannot be searched, expected {KEYS[name].expected}."
+
+
+def presets() -> dict[str, Path]:
+    """The files of ``search_spaces/`` by name."""
+    return {path.stem: path for path in sorted(PRESETS.glob("*.toml"))}
+
+
+def read(source: str | Path) -> dict[str, Any]:
+    """The keys and values of a preset, or of a TOML file; all are checked.
+
+    Args:
+        source: a name of :func:`presets`, or a path.
+
+    Raises:
+        SpaceError: no such preset or file, or it is not TOML; or what is wrong with it, each
+            problem with its line.
+    """
+    path = presets().get(str(source), Path(source))
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except FileNotFoundError:
+        raise SpaceError(
+            f"no search space {str(source)!r}: it is neither a file nor one of the presets "
+            f"{', '.join(presets())}."
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpaceError(f"cannot read the space in {path}: {error}") from error
+    found = {name: problem(name, value) for name, value in table.items()}
+    if any(found.values()):
+        lines = lines_of(text)
+        raise SpaceError(
+            "; ".join(f"{path}, line {lines[n]}: {said}" for n, said in found.items() if said)
+        )
+    return table
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """The line on which each top-level key of a TOML text stands, from 1.
+
+    Beginnings of the text that are TOML themselves end between two statements; a key stands on
+    the line after the longest that lacks it.
+    """
+    found: dict[str, int] = {}
+    lines, begun = text.splitlines(keepends=True), 0
+    for end in range(1, len(lines) + 1):
+        try:
+            table = tomllib.loads("".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        for name in table:
+            found.setdefault(name, begun + 1)
+        begun = end
+    return found
