@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean bench-finalists bench-cost bench-pricing bench-device fuzz-wire fuzz-tflite
+.PHONY: demo test check install clean bench-finalists bench-cost bench-pricing bench-device search-grid fuzz-wire fuzz-tflite
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ bench-device: install
 # Needs a cross compiler. MEASURE='--measure --target all' fits anew first: changed kernels need it.
 bench-aot-cost: install
 	$(BIN)/python -m benchmarks.aot_cost $(MEASURE)
+
+# An hour on an idle core; goes on where it stopped. QUICK=3 measures 3 random cells again and compares.
+search-grid: install
+	$(BIN)/python -m benchmarks.search_grid.make $(if $(QUICK),--quick $(QUICK))
 
 # Needs clang. SECONDS of libFuzzer on wire.c, then RUNS mutations of its corpus through wire.py.
 FUZZ_SECONDS ?= 1800

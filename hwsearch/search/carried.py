@@ -15,7 +15,7 @@ def dumps(thing: Any) -> bytes:
     A trial process cannot import the user's script, nor modules beside it. Installed packages
     go by name.
     """
-    modules = [m for m in list(sys.modules.values()) if _is_users(m)]
+    modules = {m for m in list(sys.modules.values()) if _is_users(m)}  # one may have two names
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
