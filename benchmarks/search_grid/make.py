@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -28,7 +30,7 @@ from hwsearch.search import carried, training
 from hwsearch.space import Configuration
 
 BUILD = Path(__file__).parents[2] / "build" / "search_grid"
-A_PROCESS = 16
+A_PROCESS = 64
 """Trainings a process: each leaves memory behind."""
 
 SIGMAS = 4
@@ -60,6 +62,13 @@ class Work:
     def path(self) -> Path:
         """Where its cell is kept until the grid is whole."""
         return BUILD / "cells" / f"{self.structure}-{self.seed}.json"
+
+
+def _follow() -> None:
+    """Ends this process with the one that started it, however that ends."""
+    owner = multiprocessing.parent_process()
+    assert owner is not None
+    threading.Thread(target=lambda: (owner.join(), os._exit(1)), daemon=True).start()
 
 
 def measure(work: Work) -> stored.Cell:
@@ -138,7 +147,7 @@ def measured(works: list[Work]) -> list[stored.Cell]:
     begin = time.monotonic()
     spawn = multiprocessing.get_context("spawn")
     for first in range(0, len(works), A_PROCESS):
-        with ProcessPoolExecutor(1, spawn) as process:
+        with ProcessPoolExecutor(1, spawn, _follow) as process:
             for cell in process.map(measure, works[first : first + A_PROCESS]):
                 part = BUILD / "cells" / f"{cell.structure}-{cell.seed}.part"
                 part.write_text(json.dumps(asdict(cell)))

@@ -231,8 +231,8 @@ def load(budget: Budget = BUDGET) -> Table:
     recipes = grid.recipes(network.op_indexes)
     groups = rows[kept][:, : len(grid.WIDTHS)]
     bases = len(grid.RATIOS) ** np.arange(len(grid.WIDTHS))[::-1]
-    bits = zip(decoded.activation_bits.tolist(), decoded.weight_bits.tolist(), strict=True)
-    used = [recipes.index(grid.precision(network.op_indexes, *each)) for each in bits]
+    bits = decoded.weight_bits.tolist()
+    used = [recipes.index(grid.precision(network.op_indexes, each)) for each in bits]
     return Table(
         pricing,
         network.op_indexes,
