@@ -23,7 +23,8 @@ ORDER = [
     "errors", "quiet", "graph", "board", "cost", "backends.backend", "codegen", "backends",
     "convert", "data", "compress", "source", "estimation", "budget", "space_schema", "space",
     "candidate", "pricing", "train", "metric", "oracle", "evaluate", "microbenchmarks", "device",
-    "proof", "pareto", "record", "table", "plot", "page", "export", "report", "runs", "track",
+    "proof", "objectives", "pareto", "record", "table", "plot", "page", "export", "report", "runs",
+    "track",
     "progress", "verification", "problem", "search", "calibrate", "calibrate_device",
     "optimization", "doctor", "commands", "cli",
 ]  # fmt: skip

@@ -1,20 +1,284 @@
-"""Samplers, and how each is told of a configuration that is over budget.
+"""Samplers by name, and how each is told of a configuration that is over budget.
 
-TPE is told PRUNED, with a constraint for each limit (``use / limit - 1``): it then models the
-infeasible side. On a toy with 2 % feasible space 58 % of its last 100 of 300 asks were feasible
-when told so, 2 % when told as failures.
+==========  =====================================  ==========================================
+``tpe``     Optuna's, multivariate                 asked, told PRUNED with a constraint a limit
+``nsga2``   Optuna's NSGA-II                       never asked: drawn again until it fits
+``nsga3``   Optuna's NSGA-III                      never asked: drawn again until it fits
+``random``  uniform among what fits                never asked
+``grid``    every configuration, in mixed order    never asked
+``front``   :class:`FrontSampler`                  never asked
+a user's    as it is                               asked, told PRUNED with a constraint a limit
+==========  =====================================  ==========================================
+
+TPE models the infeasible side: on a toy with 2 % feasible space 58 % of its last 100 of 300 asks
+were feasible when told PRUNED with a constraint, 2 % when told as failures. NSGA reads COMPLETE
+trials alone; ``make bench-search`` compares drawing again with dummies behind the front.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from hwsearch.budget import Budget
+from hwsearch.cost.columns import Ints
+from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.pareto import Mode
+from hwsearch.pricing import Pricing
+from hwsearch.search.front_sampler import FrontSampler
+from hwsearch.search.study import distributions
+from hwsearch.space import as_row
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+NAMES = ("tpe", "nsga2", "nsga3", "random", "grid", "front")
+
+POPULATION = 25
+"""Of NSGA: as many as starting points are enqueued, so that they are its first generation."""
+
+DRAWS = 64
+"""Children that NSGA draws until one fits; the last is asked for if none does."""
+
+BATCH = 256
+"""Random or grid configurations costed at once."""
+
+DRY = 400
+"""Batches of which nothing fits, after which what is drawn is asked for as it is."""
 
 
-def tpe(seed: int, told: int) -> optuna.samplers.TPESampler:
-    """Multivariate TPE, the default.
+def check(given: object, objectives: Sequence[str]) -> str:
+    """Nothing but a note for the user, or ""; raises for what is no sampler.
+
+    Raises:
+        UnknownNameError: a name that is none of :data:`NAMES`.
+        InputError: no sampler, or one that cannot search several objectives.
+    """
+    if isinstance(given, str):
+        if given not in NAMES:
+            raise UnknownNameError("sampler", given, NAMES)
+        return ""
+    if not isinstance(given, BaseSampler):
+        raise InputError(
+            f"sampler is a {type(given).__name__}, expected an optuna.samplers.BaseSampler (an "
+            f"instance, not its class) or one of {', '.join(NAMES)}."
+        )
+    kind = type(given).__name__
+    if isinstance(given, optuna.samplers.CmaEsSampler) and len(objectives) > 1:
+        raise InputError(
+            f"{kind} searches one objective, there are {len(objectives)}: "
+            f"{', '.join(objectives)}. Give objectives= one, or another sampler."
+        )
+    ignores = (
+        optuna.samplers.NSGAIISampler,
+        optuna.samplers.NSGAIIISampler,
+        optuna.samplers.GPSampler,
+        optuna.samplers.CmaEsSampler,
+        optuna.samplers.RandomSampler,
+    )
+    if isinstance(given, ignores) and not getattr(given, "_consider_pruned_trials", False):
+        return (
+            f"{kind} learns nothing from trials that are told PRUNED, as those over budget are: "
+            'it will go on proposing them. sampler="nsga2", "nsga3" and "front" propose only '
+            "what fits."
+        )
+    return ""
+
+
+def sampler(
+    given: str | BaseSampler,
+    pricing: Pricing,
+    budget: Budget,
+    objectives: Sequence[str],
+    mode: Mode,
+    *,
+    original: float | None,
+    seed: int,
+    told: int,
+) -> BaseSampler:
+    """The sampler of a search.
 
     Args:
+        given: one of :data:`NAMES`, or a sampler, which is returned as it is.
+        pricing, budget: cost and judge configurations.
+        objectives: of the study, in its order.
+        mode: of the metric.
+        original: the unpruned model's metric, see :class:`FrontSampler`.
         seed: of the search.
         told: trials in the study so far: one that is gone on with must not draw the same again.
     """
+    if isinstance(given, BaseSampler):
+        return given
+    mixed = seed * 1_000_003 + told
+    if given == "front":
+        return FrontSampler(
+            pricing, budget, objectives, mode, original=original, seed=seed, told=told
+        )
+    if given == "random":
+        return Listed(pricing, budget, _random(pricing, mixed))
+    if given == "grid":
+        return Listed(pricing, budget, _grid(pricing, seed, told))
+    if given == "nsga2":
+        nsga2 = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=mixed)
+        return Redrawn(nsga2, pricing, budget)
+    if given == "nsga3":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            nsga3 = optuna.samplers.NSGAIIISampler(population_size=POPULATION, seed=mixed)
+        return Redrawn(nsga3, pricing, budget)
+    return optuna.samplers.TPESampler(multivariate=True, seed=mixed)
+
+
+class Listed(BaseSampler):
+    """Configurations that fit, of a list in batches.
+
+    Args:
+        pricing, budget: judge them.
+        batches: int64 [n, parameters] each; the last is drawn from again when they end.
+    """
+
+    def __init__(self, pricing: Pricing, budget: Budget, batches: Iterator[Ints]) -> None:
+        self._pricing, self._budget, self._batches = pricing, budget, batches
+        self._last = pricing.ranks.random(np.random.default_rng(0), 1)
+        self._ready: list[Ints] = []
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All parameters."""
+        return distributions(self._pricing.ranks.parameters)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The next configuration."""
+        for _ in range(DRY):
+            if self._ready:
+                break
+            rows = next(self._batches, None)
+            if rows is None:
+                break
+            self._last = rows[-1:]
+            costs = self._pricing.price(self._pricing.ranks.decode(rows))
+            fits = (self._budget.excesses(costs) <= 0).all(axis=1)
+            self._ready = list(rows[fits][::-1])
+        names = self._pricing.ranks.names(self._ready.pop() if self._ready else self._last[0])
+        return {name: names[name] for name in search_space}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A parameter that is none of the space's: drawn at random."""
+        return optuna.samplers.RandomSampler(trial.number).sample_independent(
+            study, trial, param_name, param_distribution
+        )
+
+
+class Redrawn(BaseSampler):
+    """A sampler that draws again until its proposal fits, so that only those are trials.
+
+    Args:
+        inner: the sampler; it must be able to draw for one trial more than once.
+        pricing, budget: judge the draws.
+    """
+
+    def __init__(self, inner: BaseSampler, pricing: Pricing, budget: Budget) -> None:
+        self._inner, self._pricing, self._budget = inner, pricing, budget
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All parameters: what the inner sampler draws one by one is judged with the others."""
+        return distributions(self._pricing.ranks.parameters)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A draw that fits."""
+        inner, ranks = self._inner, self._pricing.ranks
+        relative = inner.infer_relative_search_space(study, trial)
+        drawn: dict[str, Any] = {}
+        for _ in range(DRAWS):
+            drawn = inner.sample_relative(study, trial, relative)
+            for name, distribution in search_space.items():
+                if name not in drawn:
+                    drawn[name] = inner.sample_independent(study, trial, name, distribution)
+            rows = np.array([as_row(drawn, ranks.parameters)], np.int64)
+            costs = self._pricing.price(ranks.decode(rows))
+            if (self._budget.excesses(costs) <= 0).all():
+                break
+        return drawn
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """As the inner sampler does."""
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """As the inner sampler does."""
+        self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: optuna.trial.TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """As the inner sampler does."""
+        self._inner.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        """As the inner sampler does."""
+        self._inner.reseed_rng()
+
+
+def _random(pricing: Pricing, seed: int) -> Iterator[Ints]:
+    rng = np.random.default_rng(seed)
+    while True:
+        yield pricing.ranks.random(rng, BATCH)
+
+
+def _grid(pricing: Pricing, seed: int, told: int) -> Iterator[Ints]:
+    """All configurations once, from one that the trials so far have not come to.
+
+    A step that shares no factor with their number visits all of them, mixed, without a list.
+    """
+    choices = [p.choices for p in pricing.ranks.parameters]
+    total = math.prod(choices)
+    step = int(total * 0.6180339887) | 1
+    while math.gcd(step, total) > 1:
+        step += 2
+    start = seed * 7_919 + told
+    for first in range(0, total, BATCH):
+        places = [(start + i) * step % total for i in range(first, min(first + BATCH, total))]
+        rows = []
+        for place in places:  # total may be beyond 64 bits
+            row = []
+            for n in choices:
+                place, rank = divmod(place, n)
+                row.append(rank)
+            rows.append(row)
+        yield np.array(rows, np.int64)
+
+
+def tpe(seed: int, told: int) -> optuna.samplers.TPESampler:
+    """Multivariate TPE, the default."""
     return optuna.samplers.TPESampler(multivariate=True, seed=seed * 1_000_003 + told)
