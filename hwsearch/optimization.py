@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,15 +26,14 @@ from hwsearch.proof import emulator_of
 from hwsearch.report import Report, heaviest
 from hwsearch.search import carried, children
 from hwsearch.search.bootstrap import Bootstrap, bootstrap
+from hwsearch.search.lease import Leases
 from hwsearch.search.loop import Search
 from hwsearch.search.sampler import tpe
-from hwsearch.search.study import open_study, owned
+from hwsearch.search.study import local, open_study, owned
 from hwsearch.search.task import Task, objectives
 from hwsearch.space import Space
 from hwsearch.track import Tracker, preload
 from hwsearch.verification import verify
-
-Direction = Literal["minimize", "maximize"]
 
 FINALISTS = 6
 """Models of the front that are verified, the chosen one among them."""
@@ -55,6 +55,7 @@ def optimize(
     trial_timeout: float | None = 1800,
     workers: int = 1,
     study: str | None = None,
+    storage: str | None = None,
     backends: Sequence[str] | str | None = None,
     space: Space | str | Path | None = None,
     seed: int = 0,
@@ -83,6 +84,9 @@ def optimize(
         workers: trainings at once.
         study: a name; the same call with the same name goes on where it stopped. Default: a
             name of the model's and the arguments' digest.
+        storage: the address of a database that workers on other machines can reach,
+            e.g. ``"postgresql+psycopg://user@host/database"``; ``hwsearch worker`` joins a search
+            there. Default: a file in ``directory``.
         backends: runtimes to choose from. Default: all whose artefacts can be proven here.
         space: what may vary; a :class:`Space`, a preset's name such as ``"cnn"``, or the path
             of a TOML file.
@@ -126,29 +130,37 @@ def optimize(
     home = Path(directory) / "studies" / name
     tracker = Tracker(tracking_uri, "hwsearch", name, Path(directory))
     loading.join()
-    with owned(home):
+    ranks = found.pricing.ranks
+    with ExitStack() as held:
+        held.enter_context(owned(home))
         task = _task(found, limits, home, name, trials, timeout, trial_timeout, workers, seed)
-        first: Direction = "maximize" if found.metric.mode == "max" else "minimize"
-        directions = [first] + ["minimize"] * len(objectives(limits))
-        opened = open_study(home, name, directions, spec)
-        opened.sampler = tpe(seed, len(opened.get_trials(deepcopy=False)))
+        opened = open_study(
+            storage or local(home), name, task.directions(), spec, ranks.parameters
+        )
+        leases = Leases(opened)
+        leases.own()
+        held.enter_context(leases)
         found.save(home)
-        ranks = found.pricing.ranks
         tracker.start(_params(spec, trials), {"hwsearch.board": on.name}, ranks.layout)
         with Progress(trials, timeout) as progress:
             for note in found.notes:
                 progress.say(f"hwsearch: {note}")
             screened = bootstrap(found.pricing, limits, seed)
-            search = Search(task, opened, tracker.trial, lambda s: _show(progress, s, found))
+            opened.start(trials, b"", [ranks.names(row) for row in screened.feasible])
+            search = Search(
+                task,
+                opened,
+                leases,
+                tpe(seed, opened.told()),
+                tracker.trial,
+                lambda s: _show(progress, s, found),
+            )
             search.resume()
             logged = tracker.logged()
-            for trained in search.history:
+            for trained in search.known.history:
                 if trained.candidate.number not in logged:
                     tracker.trial(trained, limits.excess(trained.candidate.cost))
             if len(screened.feasible) or screened.excess <= 0:
-                if not opened.get_trials(deepcopy=False):
-                    for row in screened.feasible:
-                        opened.enqueue_trial(ranks.names(row))
                 search.run()
             report = _report(found, task, search, screened, started, where)
         report = replace(report, tracking=tracker.link())
@@ -242,14 +254,14 @@ def _digest(spec: dict[str, Any]) -> str:
 
 
 def _show(progress: Progress, search: Search, found: Problem) -> None:
-    best = choose(search.history, found.metric.mode, search.task.budget)
+    best = choose(search.known.front, found.metric.mode, search.task.budget)
     flash = 0 if best is None else best.candidate.cost.flash_bytes or 0
     text = (
         ""
         if best is None
         else f"{found.metric.name} {best.score.value:.4g}, {flash / 1024:.0f} KiB"
     )
-    counts = search.counts
+    counts = search.known.counts
     progress.show(done=counts.evaluated, rejected=counts.rejected, best=text, failed=counts.failed)
 
 
@@ -266,7 +278,7 @@ def _report(
     disqualified: list[tuple[Verified, str]] = []
     finalists: list[Verified] = []
     winner: Verified | None = None
-    pool = list(search.history)
+    pool = list(search.known.history)
     try:
         while winner is None and (best := choose(pool, mode, budget)) is not None:
             known = {v.trained.candidate.number for v in finalists}
@@ -290,7 +302,7 @@ def _report(
             pool = [t for t in pool if t.candidate.number not in out]
     except KeyboardInterrupt:  # what was verified so far is reported
         search.interrupted = True
-    structures = {t.candidate.configuration.structure for t in search.history}
+    structures = {t.candidate.configuration.structure for t in search.known.history}
     return Report(
         study=task.name,
         board=found.pricing.board,
@@ -302,17 +314,17 @@ def _report(
         finalists=tuple(finalists),
         winner=winner,
         nearest_miss=None if winner is not None else _miss(found, screened, search),
-        asked=search.counts.asked,
-        rejected=search.counts.rejected,
+        asked=search.known.counts.asked,
+        rejected=search.known.counts.rejected,
         screened=screened.screened,
         trained=len(structures),
-        scored=len(search.history),
-        failed=search.counts.failed,
+        scored=len(search.known.history),
+        failed=search.known.counts.failed,
         disqualified=tuple(disqualified),
         seconds=time.monotonic() - started,
         interrupted=search.interrupted,
-        notes=(*found.notes, *search.failures[:5]),
-        history=tuple(search.history),
+        notes=(*found.notes, *search.known.failures[:5]),
+        history=tuple(sorted(search.known.history, key=lambda t: t.candidate.number)),
         directory=task.directory,
         tracking="",
     )

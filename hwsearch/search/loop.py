@@ -1,4 +1,10 @@
-"""The search loop: ask, cost, reject or train, tell. Knows nothing of MLflow: it calls back."""
+"""The search loop that every worker runs: ask, cost, reject or train, tell.
+
+The owner of a study and whoever joins it run the same :class:`Search`. The sampler sees a study in
+memory (:mod:`hwsearch.search.memory`), where over-budget asks stay; what is trained goes through
+the durable one (:mod:`hwsearch.search.storage`), and comes back from it the same way whoever told
+it. Knows nothing of MLflow: it calls back.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +14,23 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import optuna
-from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwsearch.candidate import Candidate, Trained
-from hwsearch.cost.cost import CostColumns
+from hwsearch.cost.cost import COSTS, CostColumns
 from hwsearch.errors import StudyError
 from hwsearch.search import children
 from hwsearch.search import study as studies
-from hwsearch.search.task import Counts, Task, objectives
-from hwsearch.search.training import DISK_FULL, Result
+from hwsearch.search.known import ASKS, Known
+from hwsearch.search.lease import Leases
+from hwsearch.search.memory import Memory
+from hwsearch.search.rows import LEAF, REPEAT
+from hwsearch.search.storage import Begun, Storage
+from hwsearch.search.task import Task
+from hwsearch.search.training import DISK_FULL, Job, Result
 from hwsearch.space import Configuration, as_row
 
 ASKS_A_TRIAL = 20
@@ -28,65 +39,82 @@ ASKS_A_TRIAL = 20
 MOST_ROWS = 1000
 """Rejected asks kept for the aggregate table."""
 
+MOST_ASKS = 50
+"""Rejected asks that a trial tells other workers' samplers."""
+
+LOOK_S, IDLE_S = 0.2, 0.5
+"""How often the durable study is read, and how often by a worker that has nothing to do."""
+
+Train = Callable[[Job, float | None, Callable[[], bool]], tuple[Result | None, str]]
+"""Runs a job: (job, seconds after which it is given up, whether to stop) -> (result, "") or
+(None, why there is none)."""
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A trial in training: in the durable study, in the sampler's, and what it is."""
+
+    begun: Begun
+    trial: optuna.Trial
+    row: list[int]
+    leaves: list[Configuration]
+
 
 @dataclass
 class Search:
-    """A running search.
+    """One process's part in a search.
 
     Attributes:
         task: what to do.
-        study: Optuna's; durable.
-        on_trained: called with each scored trial and its excess over each limit.
+        storage: the durable study.
+        leases: this process's, entered; the owner's search decides when the study is done.
+        sampler: proposes; sees the study in memory.
+        on_trained: called with each scored trial, whoever told it, and its excess over each limit.
         on_change: called after each ask.
-        counts: how far it is.
-        history: scored trials, earlier sessions' included.
-        rejected: rows on rejected asks of this session.
-        failures: what failed and why.
+        train: runs a job.
+        known: what was told, in earlier sessions and by other workers too.
+        rejected: rows on rejected asks of this process.
         interrupted: whether Ctrl-C ended it.
     """
 
     task: Task
-    study: optuna.Study
+    storage: Storage
+    leases: Leases
+    sampler: BaseSampler
     on_trained: Callable[[Trained, Mapping[str, float]], None]
     on_change: Callable[[Search], None]
-    counts: Counts = field(default_factory=Counts)
-    history: list[Trained] = field(default_factory=list)
+    train: Train = children.run
+    known: Known = field(init=False)
     rejected: list[dict[str, object]] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
     interrupted: bool = False
-    _scored: dict[str, Trained] = field(default_factory=dict)
+    _flights: dict[int, Flight] = field(default_factory=dict)
+    _asks: dict[str, int] = field(default_factory=dict)
+    _rows: list[list[int]] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _stop: threading.Event = field(default_factory=threading.Event)
-    _flying: int = 0
+    _looked: float = -math.inf
+    _free: int = 0
     _error: BaseException | None = None
 
-    def resume(self) -> None:
-        """Takes in what earlier sessions told; enqueues again what they left running.
+    def __post_init__(self) -> None:
+        self.known = Known(self.task)
+        distributions = self.storage.rows.distributions
+        self._memory = Memory(self.sampler, distributions, self.task.directions())
 
-        A training that had finished lies in its folder: the second try finds it there.
-        """
-        counts = self.counts
-        for trial in self.study.get_trials(deepcopy=False):
-            found = studies.trained(trial, self.task.pricing.cost, self.task.directory)
-            if found is not None:
-                self._know(found)
-            if trial.state in (TrialState.WAITING, TrialState.RUNNING) or {"leaf", "again"} & set(
-                trial.user_attrs
-            ):
-                continue
-            counts.asked += 1
-            if trial.state == TrialState.FAIL:  # this session tries as many again
-                reason = trial.user_attrs.get("reason", "its process was killed")
-                self.failures.append(f"trial {trial.number}: {reason}")
-            counts.rejected += trial.state == TrialState.PRUNED
-            repeated = bool(trial.user_attrs.get("repeat"))
-            counts.repeated += repeated
-            counts.evaluated += trial.state == TrialState.COMPLETE and not repeated
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._again(optuna.trial.Trial(self.study, trial._trial_id))
+    def resume(self) -> None:
+        """Takes in what was told before, without calling back."""
+        self._take_in(resumed=True)
+
+    def stop(self) -> None:
+        """Ends the search: trials in training are given back."""
+        self._stop.set()
 
     def run(self) -> None:
-        """Searches until trials, time or proposals are used up, or Ctrl-C."""
+        """Searches until trials, time or proposals are used up, Ctrl-C, or the owner says so.
+
+        Raises:
+            StudyError: the study cannot be written, or is another's by now.
+        """
         workers = [
             threading.Thread(target=self._work, daemon=True) for _ in range(self.task.workers)
         ]
@@ -99,18 +127,18 @@ class Search:
                 workers[-1].join(0.1)
                 if limit is not None and time.monotonic() - started > limit:
                     self._stop.set()
+                if self.leases.error is not None:
+                    self._error = self.leases.error
+                    self._stop.set()
         except KeyboardInterrupt:
             self.interrupted = True
             self._stop.set()
             for worker in workers:
                 worker.join()
-        if isinstance(self._error, OSError | SQLAlchemyError | StorageInternalError):
-            raise StudyError(
-                f"the study in {self.task.directory} cannot be written: {self._error}. Free disk "
-                "space; the same call goes on where this one stopped."
-            ) from self._error
         if self._error is not None:
             raise self._error
+        if self.leases.owns:
+            self.storage.finish("stopped" if self._stop.is_set() else "done")
 
     def _work(self) -> None:
         try:
@@ -121,63 +149,195 @@ class Search:
             self._stop.set()
 
     def _turn(self) -> bool:
-        """One ask; False when there is nothing more to do."""
+        """One ask or one waiting trial; False when there is nothing more to do."""
         with self._lock:
-            if self._done():
+            self._look()
+            if self._is_over():
                 return False
-            trial = self.study.ask(studies.distributions(self.task.pricing.ranks.parameters))
-            self.counts.asked += 1
-            row = as_row(trial.params, self.task.pricing.ranks.parameters)
-            configuration = self.task.pricing.ranks.configuration(row)
-            judged = self._judge(trial, configuration)
+            flight = (self._claim() or self._ask()) if self._free else None
+            idle = not self._free
             self.on_change(self)
-            if judged:
-                return True
-            self._flying += 1
-            leaves = self.task.leaves(configuration, set(self._scored))
-        result, reason = children.run(
-            self.task.job(leaves), self.task.trial_timeout_s, self._stop.is_set
-        )
-        with self._lock:
-            self._flying -= 1
-            if result is not None:
-                reason = self._tell(trial, row, leaves, result)
-            if reason and self._stop.is_set():
-                self._again(trial)
-            elif reason.startswith(DISK_FULL):
-                self._again(trial)
-                raise OSError(reason)
-            elif reason:
-                self._fail(trial, reason)
-            self.on_change(self)
+        if flight is not None:
+            job = self.task.job(flight.leaves)
+            result, reason = self.train(job, self.task.trial_timeout_s, self._stop.is_set)
+            with self._lock:
+                self._land(flight, result, reason)
+                self.on_change(self)
+        elif idle:  # what others train may come back to the queue
+            self._stop.wait(IDLE_S)
         return True
 
-    def _done(self) -> bool:
-        counts = self.counts
-        busy = counts.evaluated + counts.failed + self._flying
-        proposals = ASKS_A_TRIAL * self.task.trials
-        return self._stop.is_set() or busy >= self.task.trials or counts.asked >= proposals
+    def _look(self, now: bool = False) -> None:
+        """Reads what was told since, and whether trials may begin."""
+        if not now and time.monotonic() - self._looked < LOOK_S:
+            return
+        self._take_in()
+        state, self._free = self.storage.state()
+        if state != "open":
+            self._stop.set()
+        self._looked = time.monotonic()
 
-    def _judge(self, trial: optuna.Trial, configuration: Configuration) -> bool:
-        """Tells at once what is over budget or was scored before; False if it needs training."""
+    def _take_in(self, resumed: bool = False) -> None:
+        """What was told since, by this process or another: for the sampler, and for who called."""
+        learnt: list[FrozenTrial] = []
+        for trial in self.storage.news():
+            flight = self._flights.pop(trial._trial_id, None)
+            self.leases.mine.discard(trial._trial_id)
+            if flight is not None:
+                values, constraints = trial.values, trial.constraints
+                self._memory.tell(flight.trial, trial.state, values, constraints)
+            elif trial.state != TrialState.FAIL:
+                learnt += [*self._rejected_by(trial), trial]
+            trained = self.known.add(trial, flight is not None, resumed)
+            if trained is not None and not resumed:
+                excess = self.task.budget.excess(trained.candidate.cost)
+                self.on_trained(trained, excess)
+        self._memory.learn(learnt)
+
+    def _rejected_by(self, trial: FrozenTrial) -> list[FrozenTrial]:
+        """The over-budget asks that another worker's trial tells of, judged again."""
+        rows = trial.user_attrs.get(ASKS, {}).get("rows", [])
+        if not rows:
+            return []
+        ranks, budget = self.task.pricing.ranks, self.task.budget
+        costs = self.task.pricing.price(ranks.decode(np.array(rows, np.int64)))
+        distributions = self.storage.rows.distributions
+        return [
+            create_trial(
+                state=TrialState.PRUNED,
+                params={n: r for n, r in ranks.names(row).items() if n in distributions},
+                distributions=distributions,
+                constraints=dict(zip(budget.limits, map(float, excess), strict=True)),
+            )
+            for row, excess in zip(rows, budget.excesses(costs), strict=True)
+        ]
+
+    def _is_over(self) -> bool:
+        if self._stop.is_set() or self.known.counts.asked >= ASKS_A_TRIAL * self.task.trials:
+            return True
+        running = TrialState.RUNNING in self.storage.unfinished.values()
+        return not (self._free or self._flights or running)
+
+    def _claim(self) -> Flight | None:
+        """A waiting trial to train; None if there is none, or it needs no training."""
+        begun = self.storage.claim()
+        if begun is None:
+            return None
+        trial = self._memory.begin(begun.params)
+        self.known.counts.asked += 1
+        flight = self._flight(begun, trial, begun.params)
+        excess, costs = self._excess(flight.leaves[0])
+        known = self.known.scored.get(flight.leaves[0].digest)
+        if any(value > 0 for value in excess.values()):
+            self._note(begun.number, flight.leaves[0], costs, excess)
+            told = create_trial(state=TrialState.PRUNED, constraints=excess)
+        elif known is not None:
+            told = self._told(known, {REPEAT: True})
+        else:
+            return flight
+        self.storage.tell(begun, told)
+        self._look(now=True)
+        return None
+
+    def _ask(self) -> Flight | None:
+        """A trial to train of the sampler's choice; None if its choice needs no training."""
+        trial = self._memory.ask()
+        self.known.counts.asked += 1
+        parameters = self.task.pricing.ranks.parameters
+        row = as_row(trial.params, parameters)
+        configuration = self.task.pricing.ranks.configuration(row)
+        excess, costs = self._excess(configuration)
+        known = self.known.scored.get(configuration.digest)
+        if any(value > 0 for value in excess.values()):
+            self.known.counts.rejected += 1
+            self._note(trial.number, configuration, costs, excess)
+            self._memory.tell(trial, TrialState.PRUNED, constraints=excess)
+            self._rows.append(row)
+            self._asks["rejected"] = self._asks.get("rejected", 0) + 1
+            return None
+        if known is not None:
+            values, constraints = self.task.values(known), self.task.constraints(known)
+            self._memory.tell(trial, TrialState.COMPLETE, values, constraints)
+        if known is not None or configuration.digest in self._flying():
+            self.known.counts.repeated += 1
+            self._asks["repeated"] = self._asks.get("repeated", 0) + 1
+            if known is None:
+                self._memory.tell(trial, TrialState.FAIL)
+            return None
+        asks = {ASKS: {**self._asks, "rows": self._rows[-MOST_ASKS:]}} if self._asks else {}
+        begun = self.storage.begin(trial.params, asks)
+        if begun is None:  # another was faster
+            self._memory.tell(trial, TrialState.FAIL)
+            self._free = 0
+            return None
+        self._asks, self._rows = {}, []
+        return self._flight(begun, trial, trial.params)
+
+    def _flight(self, begun: Begun, trial: optuna.Trial, params: Mapping[str, int]) -> Flight:
+        ranks = self.task.pricing.ranks
+        row = as_row(params, ranks.parameters)
+        leaves = self.task.leaves(ranks.configuration(row), self.known.scored.keys())
+        self._free -= 1
+        self._flights[begun.trial_id] = flight = Flight(begun, trial, row, leaves)
+        self.leases.mine.add(begun.trial_id)
+        return flight
+
+    def _flying(self) -> set[str]:
+        return {flight.leaves[0].digest for flight in self._flights.values()}
+
+    def _land(self, flight: Flight, result: Result | None, reason: str) -> None:
+        """Tells what came of a training, all at once; or gives the trial back, or fails it."""
+        told = [] if result is None else self._outcomes(flight, result)
+        if result is not None and (not told or LEAF in told[0].user_attrs):
+            told, reason = [], "its metric is NaN"
+        if told:
+            self.storage.tell(flight.begun, told[0], told[1:])
+        elif self._stop.is_set() or reason.startswith(DISK_FULL):
+            self.storage.give_back(flight.begun.trial_id)
+        else:
+            self.storage.fail(flight.begun, reason)
+        self._look(now=True)
+        if reason.startswith(DISK_FULL):
+            raise StudyError(
+                f"trainings of the study in {self.task.directory} cannot be written: {reason}. "
+                "Free disk space; the same call goes on where this one stopped."
+            )
+
+    def _outcomes(self, flight: Flight, result: Result) -> list[FrozenTrial]:
+        """What to tell of each leaf that was scored; the asked one comes first if it was."""
+        told = []
+        for leaf in flight.leaves:
+            asked = leaf is flight.leaves[0]
+            artefact = result.of(self.task.precision(leaf))
+            if artefact is None or math.isnan(artefact.score.value):
+                continue
+            candidate = Candidate(flight.begun.number, leaf, self.task.pricing.cost(leaf))
+            seconds = result.train_s if asked else 0.0
+            trained = Trained(candidate, artefact.tflite, artefact.score, result.curve, seconds)
+            marks = {studies.RESULT: studies.result(trained, self.task.directory)}
+            row = flight.row if asked else self.task.pricing.ranks.ranks(leaf, flight.row)
+            told.append(self._told(trained, marks if asked else {**marks, LEAF: True}, row))
+        return told
+
+    def _told(
+        self, trained: Trained, marks: Mapping[str, object], row: list[int] | None = None
+    ) -> FrozenTrial:
+        distributions = self.storage.rows.distributions if row is not None else {}
+        names = {} if row is None else self.task.pricing.ranks.names(row)
+        return create_trial(
+            values=self.task.values(trained),
+            params={name: names[name] for name in distributions},
+            distributions=distributions,
+            user_attrs=dict(marks),
+            constraints=self.task.constraints(trained),
+        )
+
+    def _excess(self, configuration: Configuration) -> tuple[dict[str, float], CostColumns]:
+        """By what share a configuration exceeds each limit, and its costs as one row."""
         task = self.task
         costs = task.pricing.price(task.pricing.ranks.columns([configuration]))
-        excess = dict(
-            zip(task.budget.limits, map(float, task.budget.excesses(costs)[0]), strict=True)
-        )
-        if any(value > 0 for value in excess.values()):
-            self.counts.rejected += 1
-            self._note(trial.number, configuration, costs, excess)
-            for name, value in excess.items():
-                trial.set_constraint(name, value)
-            self.study.tell(trial, state=TrialState.PRUNED)
-            return True
-        known = self._scored.get(configuration.digest)
-        if known is not None:
-            self.counts.repeated += 1
-            trial.set_user_attr("repeat", True)
-            self._complete(trial, known)
-        return known is not None
+        row = map(float, task.budget.excesses(costs)[0])
+        return dict(zip(task.budget.limits, row, strict=True)), costs
 
     def _note(
         self,
@@ -189,99 +349,8 @@ class Search:
         if len(self.rejected) >= MOST_ROWS:
             return
         row: dict[str, object] = {"trial": number, "configuration": str(configuration)}
-        for name in ("flash_bytes", "ram_bytes", "latency_s", "energy_j"):
+        for name in COSTS:
             values = getattr(costs, name)
             row[name] = None if values is None else float(values[0])
         worst = max(excess, key=lambda name: excess[name])
         self.rejected.append(row | {"limit": worst, "excess": excess[worst]})
-
-    def _tell(
-        self, trial: optuna.Trial, row: list[int], leaves: list[Configuration], result: Result
-    ) -> str:
-        """Tells the leaves, the asked one last: until then a killed search finds it unfinished.
-
-        Returns:
-            Why the asked one has no value, or "".
-        """
-        reason = ""
-        for leaf in [*leaves[1:], leaves[0]]:
-            asked = leaf is leaves[0]
-            artefact = result.of(self.task.precision(leaf))
-            if artefact is None or math.isnan(artefact.score.value):
-                reason = "its metric is NaN" if asked else reason
-                continue
-            candidate = Candidate(trial.number, leaf, self.task.pricing.cost(leaf))
-            seconds = result.train_s if asked else 0.0
-            trained = Trained(candidate, artefact.tflite, artefact.score, result.curve, seconds)
-            kept = studies.result(trained, self.task.directory)
-            if asked:
-                self.counts.evaluated += 1
-                trial.set_user_attr(studies.RESULT, kept)
-                self._complete(trial, trained)
-            else:
-                trained = self._add(row, trained, kept)
-            self._know(trained)
-            self.on_trained(trained, self.task.budget.excess(trained.candidate.cost))
-        return reason
-
-    def _complete(self, trial: optuna.Trial, trained: Trained) -> None:
-        for name, value in self._constraints(trained).items():
-            trial.set_constraint(name, value)
-        self.study.tell(trial, self._values(trained))
-
-    def _add(self, row: list[int], trained: Trained, kept: Mapping[str, object]) -> Trained:
-        """A leaf that was not asked for, as a trial of its own."""
-        ranks = self.task.pricing.ranks
-        found = studies.distributions(ranks.parameters)
-        names = ranks.names(ranks.ranks(trained.candidate.configuration, row))
-        self.study.add_trial(
-            create_trial(
-                values=self._values(trained),
-                params={name: names[name] for name in found},
-                distributions=found,
-                user_attrs={studies.RESULT: dict(kept), "leaf": True},
-                constraints=self._constraints(trained),
-            )
-        )
-        number = self.study.get_trials(deepcopy=False)[-1].number
-        candidate = trained.candidate
-        return Trained(
-            Candidate(number, candidate.configuration, candidate.cost),
-            trained.tflite,
-            trained.score,
-            trained.curve,
-            trained.train_s,
-        )
-
-    def _values(self, trained: Trained) -> list[float]:
-        """The objectives of a scored trial: the metric, then the budgeted costs."""
-        cost = trained.candidate.cost
-        costs = (getattr(cost, name) for name in objectives(self.task.budget))
-        return [trained.score.value, *(float(value or 0) for value in costs)]
-
-    def _constraints(self, trained: Trained) -> dict[str, float]:
-        """Per limit the relative overshoot, and what the metric lacks of its floor."""
-        budget = self.task.budget
-        found = budget.excess(trained.candidate.cost)
-        if budget.accuracy is not None:
-            lacks = budget.accuracy - trained.score.value
-            found["metric"] = lacks if self.task.mode == "max" else -lacks
-        return found
-
-    def _fail(self, trial: optuna.Trial, reason: str) -> None:
-        self.counts.failed += 1
-        self.failures.append(f"trial {trial.number}: {reason}")
-        trial.set_user_attr("reason", reason)
-        self.study.tell(trial, state=TrialState.FAIL)
-
-    def _again(self, trial: optuna.Trial) -> None:
-        """A trial that was cut short: enqueued for the next session."""
-        trial.set_user_attr("again", True)
-        self.study.tell(trial, state=TrialState.FAIL)
-        self.study.enqueue_trial(trial.params)
-
-    def _know(self, trained: Trained) -> None:
-        digest = trained.candidate.configuration.digest
-        if digest not in self._scored:
-            self._scored[digest] = trained
-            self.history.append(trained)

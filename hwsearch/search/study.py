@@ -1,4 +1,4 @@
-"""The durable study: Optuna's storage, and what each trial keeps in it."""
+"""A study by its name: opened or gone on with, owned by one search, and what its trials keep."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import fcntl
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -18,13 +18,19 @@ from hwsearch.candidate import Candidate, Epoch, Score, Trained
 from hwsearch.cost.cost import Cost
 from hwsearch.errors import StudyError
 from hwsearch.record import from_json, to_json
+from hwsearch.search.database import Database
+from hwsearch.search.memory import Direction
+from hwsearch.search.storage import Storage
 from hwsearch.space import Configuration, Parameter
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 SPEC = "hwsearch"
+"""The study's attribute that says what it is of."""
+
 RESULT = "result"
+"""The trial's attribute that says what came of it."""
 
 
 @contextmanager
@@ -45,53 +51,55 @@ def owned(directory: Path) -> Iterator[None]:
         yield
 
 
+def local(directory: Path) -> str:
+    """The address of the database in a study's directory: the default."""
+    return f"sqlite:///{(directory / 'study.db').absolute().as_posix()}"
+
+
 def open_study(
-    directory: Path,
+    url: str,
     name: str,
-    directions: Sequence[Literal["minimize", "maximize"]],
+    directions: Sequence[Direction],
     spec: Mapping[str, Any],
-) -> optuna.Study:
-    """The study of this name, new or gone on with.
+    parameters: Sequence[Parameter],
+) -> Storage:
+    """The study of this name, new or gone on with; its tables are made before any worker starts.
 
     Args:
-        directory: holds ``study.db``.
+        url: of the database, see :class:`Database`.
         name: of the study.
         directions: of each objective.
         spec: what the search is of; must be equal when a study is gone on with.
+        parameters: what it searches.
 
     Raises:
-        StudyError: the file cannot be read, or is of another model, data, space or budget.
+        StudyError: the database cannot be read, or the study is of another model, data, space or
+            budget.
     """
-    path = directory / "study.db"
     wanted = json.loads(json.dumps(spec))
-    try:
-        storage = optuna.storages.RDBStorage(
-            f"sqlite:///{path.absolute().as_posix()}",
-            engine_kwargs={"connect_args": {"timeout": 60}},
-        )
-        study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            directions=directions,
-            load_if_exists=True,
-        )
-        known = study.user_attrs.get(SPEC)
-        if known is None:
-            study.set_user_attr(SPEC, wanted)
-    except Exception as error:  # SQLAlchemy's, sqlite's and Optuna's own
-        reason = str(error).splitlines()[0]
-        raise StudyError(
-            f"the study in {path} cannot be read ({type(error).__name__}: {reason}). "
-            "Move the file away, or give study= another name."
-        ) from error
-    if known is not None and known != wanted:
+    base = Database(url)
+    with ExitStack() as failing:
+        failing.callback(base.close)
+        with base.making() as storage:
+            study = optuna.create_study(
+                study_name=name, storage=storage, directions=directions, load_if_exists=True
+            )
+            known = study.user_attrs.get(SPEC)
+            if known is None:
+                study.set_user_attr(SPEC, wanted)
+        _check_same(name, known or wanted, wanted)
+        failing.pop_all()
+    return Storage(base, study._study_id, distributions(parameters))
+
+
+def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    if known != wanted:
         keys = sorted(k for k in {*known, *wanted} if known.get(k) != wanted.get(k))
         difference = "; ".join(f"{k}: {known.get(k)} there, {wanted.get(k)} now" for k in keys)
         raise StudyError(
             f"study {name!r} is of another search ({difference}). Give study= another name, or "
             "the same arguments."
         )
-    return study
 
 
 def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution]:
@@ -124,8 +132,6 @@ def trained(
     """The Trained that a told trial keeps; None for one that was never scored."""
     kept = trial.user_attrs.get(RESULT)
     if kept is None or trial.state != TrialState.COMPLETE:
-        return None
-    if not (directory / kept["tflite"]).is_file():  # deleted: as if it had not been scored
         return None
     configuration: Configuration = from_json(Configuration, kept["configuration"])
     return Trained(

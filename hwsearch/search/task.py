@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from hwsearch.budget import Budget
+from hwsearch.candidate import Trained
 from hwsearch.cost.cost import CostColumns, Floats
 from hwsearch.metric import Mode
 from hwsearch.pareto import pareto
 from hwsearch.pricing import Pricing
+from hwsearch.search.memory import Direction
 from hwsearch.search.training import Job, Precision
 from hwsearch.space import Configuration, Space
 
@@ -54,6 +56,25 @@ class Task:
     workers: int
     threads: int
     seed: int
+
+    def values(self, trained: Trained) -> list[float]:
+        """The objectives of a scored trial: the metric, then the budgeted costs."""
+        cost = trained.candidate.cost
+        costs = (getattr(cost, name) for name in objectives(self.budget))
+        return [trained.score.value, *(float(value or 0) for value in costs)]
+
+    def constraints(self, trained: Trained) -> dict[str, float]:
+        """Per limit the relative overshoot, and what the metric lacks of its floor."""
+        found = self.budget.excess(trained.candidate.cost)
+        if self.budget.accuracy is not None:
+            lacks = self.budget.accuracy - trained.score.value
+            found["metric"] = lacks if self.mode == "max" else -lacks
+        return found
+
+    def directions(self) -> list[Direction]:
+        """Of each objective."""
+        first: Direction = "maximize" if self.mode == "max" else "minimize"
+        return [first, *(["minimize"] * len(objectives(self.budget)))]  # type: ignore[list-item]
 
     def precision(self, leaf: Configuration) -> Precision:
         """The bit widths of a leaf, by operator of the float network."""

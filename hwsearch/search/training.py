@@ -23,6 +23,9 @@ from hwsearch.record import from_json, to_json
 from hwsearch.search import carried
 from hwsearch.space import Space
 
+TRAINED = "trained"
+"""Folder of a study that holds a folder a structure."""
+
 RESULT = "result.json"
 FLOAT = "float.tflite"
 
@@ -81,7 +84,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """Where the result lies."""
-        return self.directory / "trained" / self.structure
+        return self.directory / TRAINED / self.structure
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
 from tflite_network import Network
 
 from hwsearch.backends import backend
@@ -14,6 +19,10 @@ from hwsearch.budget import Budget
 from hwsearch.graph.binding import Binding
 from hwsearch.graph.tflite import read
 from hwsearch.pricing import Pricing, Scheme, layout
+from hwsearch.search.lease import Leases
+from hwsearch.search.loop import Search
+from hwsearch.search.sampler import tpe
+from hwsearch.search.study import local, open_study
 from hwsearch.search.task import Task
 from hwsearch.space import Ranks, Space
 
@@ -44,6 +53,30 @@ def pricing(space: Space) -> Pricing:
     weights = np.array([graph.ops[i].inputs[1] for i in indexes])
     ranks = Ranks(space, found, (backend("tflm"), backend("tflm-cmsis-nn")))
     return Pricing(board("nucleo-l4r5zi"), ranks, {8: Scheme(graph, binding, weights)})
+
+
+@contextmanager
+def searching(
+    task: Task, spec: dict[str, object] | None = None, url: str = "", **more: Any
+) -> Iterator[Search]:
+    """A search of the task as its owner, with a database in its directory unless told where."""
+    url, parameters = url or local(task.directory), task.pricing.ranks.parameters
+    storage = open_study(url, task.name, task.directions(), spec or {}, parameters)
+    leases = Leases(storage)
+    leases.own()
+    with leases:
+        storage.start(task.trials, b"", [])
+        given = {"on_trained": lambda trained, excess: None, "on_change": lambda search: None}
+        search = Search(task, storage, leases, tpe(0, storage.told()), **(given | more))
+        search.resume()
+        yield search
+
+
+def trials(task: Task, url: str = "") -> list[FrozenTrial]:
+    """What Optuna itself reads of the task's study."""
+    return optuna.load_study(
+        study_name=task.name, storage=url or local(task.directory)
+    ).get_trials()
 
 
 def task(directory: Path, budget: Budget, trials: int) -> Task:
