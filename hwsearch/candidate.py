@@ -63,6 +63,7 @@ class Trained:
         score: on the half of the validation data that the search optimises.
         curve: the fine-tune's epochs; shared by all leaves of one training.
         train_s: seconds of the fine-tune, 0 for a leaf of another trial's training.
+        notes: what to know of its training: a method that fell back and why, a loss that diverged.
     """
 
     candidate: Candidate
@@ -70,6 +71,7 @@ class Trained:
     score: Score
     curve: tuple[Epoch, ...]
     train_s: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ def trial(
         "backend": c.backend,
         "activation_bits": c.activation_bits,
         "saliency": c.saliency,
+        "schedule": c.schedule,
         "structure": c.structure,
         **{key(f"width/{g}"): w for g, w in zip(groups, c.widths, strict=True)},
         **{key(f"bits/{o}"): b for o, b in zip(ops, c.weight_bits, strict=True)},
@@ -87,6 +88,8 @@ def trial(
         if epoch.metric is not None:
             metrics.append((f"epoch_{metric}", epoch.metric, step))
     tags = {NOTE: _trial_note(trained, excess)}
+    if trained.notes:
+        tags["training"] = "; ".join(trained.notes)
     files = {}
     if cost.ops:
         tags[TABLES] = json.dumps([{"path": "operators.json", "type": "table"}])

@@ -8,17 +8,15 @@ random points were feasible on a synthetic space of this shape, as ranks 2.6 %.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from hwsearch import space_schema
 from hwsearch.backends.backend import Backend
+from hwsearch.configuration import Configuration as Configuration
 from hwsearch.cost.columns import Ints
 from hwsearch.errors import SpaceError
 
@@ -31,12 +29,18 @@ class Space:
         pruning_ratio: shares of a channel group's channels that may be removed, rising.
         multiple_of: widths are rounded to a multiple of one of these (kernels read channels by
             fours); a searched choice where there are several.
-        saliency: measures by which channels are ranked: l1, l2, random.
+        saliency: measures by which channels are ranked: l1, l2, taylor, apoz, bn, random; see
+            ``compress/saliency.py``.
+        schedule: whether a trial cuts at once or in steps with training between them: one-shot,
+            iterative, agp; see ``compress/schedule.py``.
         weight_bits, activation_bits: bit widths to try, where the backend runs them.
         epochs: of the fine-tune of each trial; 0 trains nothing.
         learning_rate: at the start of a fine-tune; falls to 0 as a half cosine.
         batch_size: of the fine-tune.
         samples: at most so many training samples an epoch; 0 is all of them.
+        distillation: weight of the original's outputs in the loss of a fine-tune, 0 to 1; the
+            labels have the rest. Models and losses that cannot be distilled say so.
+        temperature: by which logits are divided in distillation, from 1.
 
     Raises:
         SpaceError: a list is empty or holds what cannot be searched.
@@ -45,12 +49,15 @@ class Space:
     pruning_ratio: tuple[float, ...] = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
     multiple_of: tuple[int, ...] = (4,)
     saliency: tuple[str, ...] = ("l1", "l2")
+    schedule: tuple[str, ...] = ("one-shot",)
     weight_bits: tuple[int, ...] = (8, 4)
     activation_bits: tuple[int, ...] = (8, 16)
     epochs: int = 2
     learning_rate: float = 2e-3
     batch_size: int = 64
     samples: int = 0
+    distillation: float = 0.5
+    temperature: float = 4.0
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -103,42 +110,6 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """One frozen choice.
-
-    Attributes:
-        widths: channels kept of each group of the layout.
-        saliency: by which the kept ones were chosen.
-        backend: the runtime.
-        activation_bits: of all activations.
-        weight_bits: of each operator of the layout.
-    """
-
-    widths: tuple[int, ...]
-    saliency: str
-    backend: str
-    activation_bits: int
-    weight_bits: tuple[int, ...]
-
-    @cached_property
-    def structure(self) -> str:
-        """Digest of what has to be trained: bits and backend have no part in it."""
-        return _digest([self.widths, self.saliency])
-
-    @cached_property
-    def digest(self) -> str:
-        """Digest of the whole choice."""
-        return _digest(
-            [self.widths, self.saliency, self.backend, self.activation_bits, self.weight_bits]
-        )
-
-    def __str__(self) -> str:
-        low = sum(b < 8 for b in self.weight_bits)
-        bits = f"a{self.activation_bits} w8" + (f"/w4×{low}" if low else "")
-        return f"{self.backend} {bits} widths {'-'.join(map(str, self.widths))}"
-
-
-@dataclass(frozen=True)
 class Decoded:
     """n configurations as columns.
 
@@ -148,6 +119,7 @@ class Decoded:
         backend: int64 [n], rank in the list of backends.
         activation_bits: int64 [n].
         weight_bits: int64 [n, ops].
+        schedule: int64 [n], rank in the space's list.
     """
 
     widths: Ints
@@ -155,6 +127,7 @@ class Decoded:
     backend: Ints
     activation_bits: Ints
     weight_bits: Ints
+    schedule: Ints
 
     def __len__(self) -> int:
         return len(self.widths)
@@ -192,6 +165,7 @@ class Ranks:
         names += [
             Parameter(f"bits/{op}", len(space.weight_bits), True) for op, _, _ in self.layout.ops
         ]
+        names += [Parameter("schedule", len(space.schedule), False)]
         object.__setattr__(self, "parameters", tuple(names))
 
     def random(self, rng: np.random.Generator, n: int) -> Ints:
@@ -234,7 +208,7 @@ class Ranks:
                 supported = [b for b in space.weight_bits if b in runs] or [8]
                 drawn = _among(supported, ranks[rows, groups + 4 + i], len(space.weight_bits))
                 weight_bits[rows, i] = np.where(activation_bits[rows] == 8, drawn, 8)
-        return Decoded(widths, saliency, backend, activation_bits, weight_bits)
+        return Decoded(widths, saliency, backend, activation_bits, weight_bits, ranks[:, -1])
 
     def configuration(self, ranks: Ints | Sequence[int]) -> Configuration:
         """The configuration of one row of ranks."""
@@ -249,6 +223,7 @@ class Ranks:
                 self.backends[decoded.backend[i]].name,
                 int(decoded.activation_bits[i]),
                 tuple(map(int, decoded.weight_bits[i])),
+                self.space.schedule[decoded.schedule[i]],
             )
             for i in range(len(decoded))
         ]
@@ -267,6 +242,7 @@ class Ranks:
             np.array([c.weight_bits for c in configurations], np.int64).reshape(
                 n, len(self.layout.ops)
             ),
+            np.array([self.space.schedule.index(c.schedule) for c in configurations], np.int64),
         )
 
     def names(self, ranks: Ints | Sequence[int]) -> dict[str, int]:
@@ -301,8 +277,11 @@ class Ranks:
             b if b in runtime.weight_bits.get(kind, (8,)) and activation == 8 else 8
             for b, (_, kind, _) in zip(bits, self.layout.ops, strict=True)
         )
-        return Configuration(
-            structure.widths, structure.saliency, runtime.name, activation, tuple(runs)
+        return replace(
+            structure,
+            backend=runtime.name,
+            activation_bits=activation,
+            weight_bits=tuple(runs),
         )
 
     def ranks(self, configuration: Configuration, like: Sequence[int]) -> list[int]:
@@ -334,10 +313,6 @@ def _among(supported: Sequence[int], ranks: Ints, choices: int) -> Ints:
 def _rank(supported: Sequence[int], value: int, choices: int) -> int:
     """The lowest rank that :func:`_among` takes to ``value``."""
     return -(-supported.index(value) * choices // len(supported))
-
-
-def _digest(parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def as_row(parameters: Mapping[str, int], order: Sequence[Parameter]) -> list[int]:

@@ -15,8 +15,11 @@ from hwsearch.errors import SpaceError
 PRESETS = Path(__file__).parent / "search_spaces"
 """A link to ``search_spaces/``, so that an installed package has them too."""
 
-SALIENCIES = ("l1", "l2", "random")
-"""Measures by which channels are ranked for pruning."""
+SALIENCIES = ("l1", "l2", "taylor", "apoz", "bn", "random")
+"""Measures by which channels are ranked for pruning, see ``compress/saliency.py``."""
+
+SCHEDULES = ("one-shot", "iterative", "agp")
+"""When channels are cut, see ``compress/schedule.py``."""
 
 
 def is_number(value: object) -> bool:
@@ -67,12 +70,15 @@ KEYS: Mapping[str, Key] = {
     ),
     "multiple_of": Key("whole numbers from 1, each once", lambda m: is_whole(m, 1), True),
     "saliency": _some_of(SALIENCIES),
+    "schedule": _some_of(SCHEDULES),
     "weight_bits": _some_of((4, 8)),
     "activation_bits": _some_of((8, 16)),
     "epochs": Key("a whole number from 0", lambda n: is_whole(n, 0)),
     "learning_rate": Key("a positive number", lambda r: is_number(r) and r > 0),
     "batch_size": Key("a whole number from 1", lambda n: is_whole(n, 1)),
     "samples": Key("a whole number from 0", lambda n: is_whole(n, 0)),
+    "distillation": Key("a number from 0 to 1", lambda w: is_number(w) and 0 <= w <= 1),
+    "temperature": Key("a number from 1", lambda t: is_number(t) and t >= 1),
 }
 """By the name of each attribute of :class:`hwsearch.Space`. A new attribute needs a line here."""
 

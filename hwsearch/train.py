@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,31 @@ from numpy.typing import NDArray
 
 from hwsearch.candidate import Epoch
 from hwsearch.data import Array, Samples
-from hwsearch.errors import TrialError
+from hwsearch.distillation import Distillation, losses
 
 BATCH_NORM_MOMENTUM = 0.9
 """Statistics settle within a short fine-tune; Keras' 0.99 gave 12 % accuracy after two epochs."""
+
+STATISTICS_BATCHES, STATISTICS_BATCH = 8, 128
+"""Batches, and samples of each, over which the statistics are averaged after a fine-tune."""
+
+HELD_OUT, MOST_HELD_OUT = 0.1, 2000
+"""Share of the samples, and at most how many, on which early stopping judges."""
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """How a fine-tune went.
+
+    Attributes:
+        curve: each epoch's mean training loss, the distillation's part included.
+        notes: what the trial should say: a loss that diverged, an early stop.
+        diverged: whether the loss became NaN or infinite: the weights are the last finite ones.
+    """
+
+    curve: tuple[Epoch, ...] = ()
+    notes: tuple[str, ...] = ()
+    diverged: bool = False
 
 
 def fine_tune(
@@ -27,8 +49,15 @@ def fine_tune(
     batch_size: int,
     samples: int,
     seed: int,
-) -> tuple[Epoch, ...]:
+    distillation: Distillation | None = None,
+    patience: int = 0,
+    step: Callable[[Any], Any] = lambda model: model,
+) -> FineTuned:
     """Trains the model in place with Adam, a half cosine from ``learning_rate`` to 0.
+
+    It starts from the weights that the model has: a call with more epochs goes on from an earlier
+    one. Afterwards BatchNormalization's statistics are estimated again, see
+    :func:`estimate_statistics`.
 
     Args:
         model: a Keras model.
@@ -37,44 +66,109 @@ def fine_tune(
         epochs, batch_size: of the training.
         samples: at most so many an epoch, another draw each epoch; 0 is all.
         seed: of the draws and the shuffling.
+        distillation: what the original says of the same data; None trains on labels alone.
+        patience: ends the training when the loss on held-out samples (:data:`HELD_OUT` of the
+            data) did not fall for so many epochs, and takes the best epoch's weights; 0 never.
+        step: of the model that is compiled and fitted, the one to fit instead: with a
+            ``train_step`` of its own.
 
     Returns:
-        Each epoch's mean loss.
-
-    Raises:
-        TrialError: the loss is not finite.
+        The curve and notes. A loss that is not finite ends the training with the weights of the
+        last finite epoch.
     """
     import keras
 
     if epochs == 0 or len(data) == 0:
-        return ()
+        return FineTuned()
     keras.utils.set_random_seed(seed)
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = BATCH_NORM_MOMENTUM
-    count = min(samples, len(data)) if samples else len(data)
+    for layer in _batch_norms(model):
+        layer.momentum = BATCH_NORM_MOMENTUM
+    rng = np.random.default_rng(seed)
+    if distillation is not None:
+        data = Samples(data.inputs, (*data.targets, *distillation.outputs))
+    train, held = _held_out(data, rng) if patience else (data, None)
+    count = min(samples, len(train)) if samples else len(train)
     steps = max(1, math.ceil(count / batch_size)) * epochs
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    model.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss, jit_compile=False)
-    rng = np.random.default_rng(seed)
+    fitted, objective = _student(model, loss, distillation)
+    fitted = step(fitted)
+    fitted.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=False, **objective)
+    twice = distillation is not None
     curve: list[Epoch] = []
-    for _ in range(epochs):
-        rows = np.sort(rng.permutation(len(data))[:count])
-        drawn = data.take(rows)
-        history = model.fit(
-            _packed(model, "input", drawn.inputs),
-            _packed(model, "output", drawn.targets),
-            batch_size=min(batch_size, count),
-            verbose=0,
+    best, best_loss, best_epoch = model.get_weights(), math.inf, 0
+    for epoch in range(1, epochs + 1):
+        drawn = train.take(np.sort(rng.permutation(len(train))[:count]))
+        history = fitted.fit(
+            *_pair(model, drawn, twice), batch_size=min(batch_size, count), verbose=0
         )
         value = float(history.history["loss"][-1])
-        if not math.isfinite(value):
-            raise TrialError(
-                f"the loss became {value} in epoch {len(curve) + 1}. Lower Space.learning_rate "
-                f"(now {learning_rate})."
-            )
+        if not math.isfinite(value) or not _is_finite(model):
+            model.set_weights(best)
+            note = f"the loss diverged in epoch {epoch}: the weights before it were kept. "
+            note += f"Lower Space.learning_rate (now {learning_rate})"
+            return FineTuned(tuple(curve), (note,), True)
         curve.append(Epoch(value))
-    return tuple(curve)
+        if held is not None:
+            value = float(fitted.evaluate(*_pair(model, held, twice), batch_size=256, verbose=0,
+                                          return_dict=True)["loss"])  # fmt: skip
+        if held is None or value < best_loss:
+            best, best_loss, best_epoch = model.get_weights(), value, epoch
+        elif epoch - best_epoch >= patience:
+            break
+    model.set_weights(best)
+    estimate_statistics(model, train, seed)
+    notes: tuple[str, ...] = ()
+    if best_epoch < epochs:
+        notes = (f"early stop: epoch {best_epoch} of {epochs} was best on held-out samples",)
+    return FineTuned(tuple(curve), notes)
+
+
+def patience(epochs: int) -> int:
+    """Epochs without progress after which a fine-tune of so many is given up: a quarter, at least
+    three; 0 (never) where that is no shorter. Short of that a falling rate still brings progress.
+    """
+    found = max(3, math.ceil(epochs / 4))
+    return found if epochs > found else 0
+
+
+def estimate_statistics(model: Any, data: Samples, seed: int) -> None:
+    """Means and variances of every BatchNormalization over fixed weights, in place.
+
+    The running averages of a short training lag behind the weights; here they are averages over
+    :data:`STATISTICS_BATCHES` batches of the finished network (Wu and Johnson 2021,
+    arXiv:2105.07576, "precise BN"). Layers that do not train keep theirs; dropout is off.
+    """
+    import keras
+
+    norms = [layer for layer in _batch_norms(model) if layer.trainable]
+    if not norms:
+        return
+    dropping = [layer for layer in model._flatten_layers() if hasattr(layer, "rate")]
+    rates = [layer.rate for layer in dropping]
+    momenta = [layer.momentum for layer in norms]
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(data))[: STATISTICS_BATCHES * STATISTICS_BATCH]
+    batches = np.array_split(rows, max(1, len(rows) // STATISTICS_BATCH))
+    seen: list[list[Array]] = []
+    try:
+        for layer in norms:
+            layer.momentum = 0.0  # the statistics become those of the batch
+        for layer in dropping:
+            layer.rate = 0.0
+        for batch in batches:
+            inputs = data.take(np.sort(batch)).inputs
+            given = [keras.ops.convert_to_tensor(x) for x in inputs]
+            model(_packed(model, "input", given), training=True)
+            seen.append([w.numpy() for n in norms for w in (n.moving_mean, n.moving_variance)])
+    finally:
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
+        for layer, rate in zip(dropping, rates, strict=True):
+            layer.rate = rate
+    columns = [np.stack(column) for column in zip(*seen, strict=True)]
+    for layer, means, variances in zip(norms, columns[::2], columns[1::2], strict=True):
+        layer.moving_mean.assign(means.mean(axis=0))
+        layer.moving_variance.assign(variances.mean(axis=0) + means.var(axis=0))
 
 
 def predict(model: Any, inputs: Sequence[Array]) -> tuple[NDArray[np.float32], ...]:
@@ -85,7 +179,47 @@ def predict(model: Any, inputs: Sequence[Array]) -> tuple[NDArray[np.float32], .
     return tuple(np.asarray(y, np.float32) for y in keras.tree.flatten(made))
 
 
-def _packed(model: Any, side: str, arrays: tuple[Array, ...]) -> Any:
+def _batch_norms(model: Any) -> list[Any]:
+    import keras
+
+    layers = model._flatten_layers()
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def _is_finite(model: Any) -> bool:
+    return all(np.isfinite(w).all() for w in model.get_weights() if w.dtype.kind == "f")
+
+
+def _held_out(data: Samples, rng: np.random.Generator) -> tuple[Samples, Samples]:
+    order = rng.permutation(len(data))
+    count = max(1, min(int(HELD_OUT * len(data)), MOST_HELD_OUT))
+    return data.take(np.sort(order[count:])), data.take(np.sort(order[:count]))
+
+
+def _student(
+    model: Any, loss: Any, distillation: Distillation | None
+) -> tuple[Any, dict[str, Any]]:
+    """The model to fit, which shares the model's weights, and its losses.
+
+    With distillation it gives every output twice: once for the labels, once for the original's.
+    """
+    import keras
+
+    if distillation is None:
+        return model, {"loss": loss}
+    objective, weights = distillation.losses(losses(model, loss))
+    twice = keras.Model(model.inputs, [*model.outputs, *model.outputs])
+    return twice, {"loss": objective, "loss_weights": weights}
+
+
+def _pair(model: Any, data: Samples, twice: bool) -> tuple[Any, Any]:
+    """(x, y) as the fitted model takes them."""
+    if twice:
+        return list(data.inputs), list(data.targets)
+    return _packed(model, "input", data.inputs), _packed(model, "output", data.targets)
+
+
+def _packed(model: Any, side: str, arrays: Sequence[Array]) -> Any:
     """Arrays in the structure of the model's inputs or outputs: one, a list or a dictionary."""
     import keras
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -41,6 +41,7 @@ spaces = st.builds(
     pruning_ratio=st.sampled_from([(0.0,), (0.0, 0.5), (0.0, 0.25, 0.5, 0.75), (0.9,)]),
     multiple_of=st.sampled_from([(1,), (4,), (1, 4), (8, 2)]),
     saliency=st.sampled_from([("l1",), ("l1", "l2", "random")]),
+    schedule=st.sampled_from([("one-shot",), ("agp", "one-shot", "iterative")]),
     weight_bits=st.sampled_from([(8,), (4,), (8, 4), (4, 8)]),
     activation_bits=st.sampled_from([(8,), (8, 16), (16, 8)]),
 )
@@ -126,6 +127,7 @@ def test_structure_is_what_has_to_be_trained() -> None:
     other = Configuration((8, 8, 4), "l1", "plain", 8, (4, 8, 8))
     assert one.structure == other.structure and one.digest != other.digest
     assert one.structure != Configuration((8, 8, 4), "l2", "tflm", 8, (8, 8, 8)).structure
+    assert one.structure != replace(one, schedule="agp").structure
     assert str(other) == "plain a8 w8/w4×1 widths 8-8-4"
 
 
@@ -149,6 +151,8 @@ def test_no_channel_groups_and_no_operators() -> None:
         {"multiple_of": (0,)}, {"multiple_of": (2.5,)}, {"saliency": ("l3",)}, {"saliency": "l1"},
         {"weight_bits": (2,)}, {"activation_bits": (32,)}, {"activation_bits": ()},
         {"epochs": -1}, {"epochs": 1.5}, {"epochs": True}, {"batch_size": 0}, {"samples": -1},
+        {"schedule": ("once",)}, {"schedule": ()}, {"distillation": 1.5}, {"distillation": "on"},
+        {"temperature": 0.5},
         {"learning_rate": 0}, {"learning_rate": "fast"}, {"learning_rate": float("nan")},
         {"weight_bits": 8}, {"saliency": ("l1", "l1")}, {"weight_bits": (8, 8)},
     ],

@@ -21,7 +21,11 @@ PUBLIC = [
 
 ORDER = [
     "errors", "quiet", "graph", "board", "cost", "backends.backend", "codegen", "backends",
-    "convert", "data", "compress", "source", "estimation", "budget", "space_schema", "space",
+    "convert", "data",
+    "distillation",
+    "compress", "source", "estimation", "budget", "space_schema",
+    "configuration",
+    "space",
     "candidate", "pricing", "train", "metric", "oracle", "evaluate", "microbenchmarks", "device",
     "proof", "objectives", "pareto", "record", "table", "plot", "page", "export", "report", "runs",
     "track",

@@ -313,7 +313,9 @@ class Search:
                 continue
             candidate = Candidate(flight.begun.number, leaf, self.task.pricing.cost(leaf))
             seconds = result.train_s if asked else 0.0
-            trained = Trained(candidate, artefact.tflite, artefact.score, result.curve, seconds)
+            trained = Trained(
+                candidate, artefact.tflite, artefact.score, result.curve, seconds, result.notes
+            )
             marks = {studies.RESULT: studies.result(trained, self.task.directory)}
             row = flight.row if asked else self.task.pricing.ranks.ranks(leaf, flight.row)
             told.append(self._told(trained, marks if asked else {**marks, LEAF: True}, row))

@@ -123,6 +123,7 @@ def result(trained: Trained, directory: Path) -> dict[str, Any]:
         "tflite": to_json(trained.tflite, directory),
         "curve": to_json(trained.curve),
         "train_s": trained.train_s,
+        "notes": list(trained.notes),
     }
 
 
@@ -140,4 +141,5 @@ def trained(
         from_json(Score, kept["score"]),
         from_json(tuple[Epoch, ...], kept["curve"]),
         float(kept["train_s"]),
+        tuple(kept.get("notes", ())),
     )

@@ -90,6 +90,7 @@ class Task:
             structure=leaves[0].structure,
             widths={name: kept for (name, width, _), kept in widths if kept < width},
             saliency=leaves[0].saliency,
+            schedule=leaves[0].schedule,
             precisions=tuple(dict.fromkeys(self.precision(leaf) for leaf in leaves)),
             space=self.space,
             loss=self.loss,

@@ -10,8 +10,8 @@ import errno
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Job:
         structure: digest of widths and saliency.
         widths: channels to keep of each group that is cut.
         saliency: by which they are chosen.
+        schedule: when the others are cut.
         precisions: the artefacts to make.
         space: how to train.
         loss, metric: carried, as users bring functions of their own.
@@ -73,6 +74,7 @@ class Job:
     structure: str
     widths: Mapping[str, int]
     saliency: str
+    schedule: str
     precisions: tuple[Precision, ...]
     space: Space
     loss: bytes
@@ -104,11 +106,13 @@ class Result:
         curve: the fine-tune's epochs.
         train_s: its seconds.
         artefacts: those made so far of this structure.
+        notes: what the trial should say: a method that fell back, a loss that diverged.
     """
 
     curve: tuple[Epoch, ...]
     train_s: float
     artefacts: tuple[Artefact, ...]
+    notes: tuple[str, ...] = ()
 
     def of(self, precision: Precision) -> Artefact | None:
         """The artefact of this precision, if it was made."""
@@ -129,7 +133,6 @@ def run(job: Job) -> Result:
     """Trains the structure unless that was done, then makes and scores what artefacts are missing.
 
     Raises:
-        TrialError: the loss diverged.
         ConversionError: the converter or the quantizer failed.
     """
     from hwsearch.compress.quantize import calibrate, quantize
@@ -157,39 +160,53 @@ def run(job: Job) -> Result:
             path = job.folder / precision.name
             _replace(path, content)
             made = (*known.artefacts, Artefact(precision, path, score))
-            known = Result(known.curve, known.train_s, made)
+            known = replace(known, artefacts=made)
             _write(job.folder, known)
     return known
 
 
 def _train(job: Job) -> Result:
     from hwsearch import train
-    from hwsearch.compress import saliency, structured
+    from hwsearch.compress import schedule
+    from hwsearch.compress.saliency import Evidence, Saliency, saliency
     from hwsearch.convert import load_model, to_float_tflite
-    from hwsearch.graph import keras_channels
+    from hwsearch.search import original as shared
 
     started = time.monotonic()
-    original = load_model(job.directory / "model.keras")
-    groups = keras_channels.groups(original)
-    found = saliency.saliency(original, groups, job.saliency, job.seed)
-    model = structured.prune(original, groups, saliency.keep(found, job.widths))
-    data = Samples.load(job.directory / "data" / "train")
-    curve: Sequence[Epoch] = ()
-    if data.targets:
-        curve = train.fine_tune(
+    original, space = load_model(job.directory / "model.keras"), job.space
+    data, loss = Samples.load(job.directory / "data" / "train"), carried.loads(job.loss)
+    evidence = Evidence(data, loss, job.seed)
+    teacher, notes = shared.taught(job.directory, original, data, loss, space)
+
+    def rank(model: Any, groups: Any) -> Saliency:
+        if model is original:
+            return shared.ranked(job.directory, model, groups, job.saliency, evidence)
+        return saliency(model, groups, job.saliency, evidence)
+
+    def tune(model: Any, epochs: int) -> train.FineTuned:
+        return train.fine_tune(
             model,
             data,
-            carried.loads(job.loss),
-            epochs=job.space.epochs,
-            learning_rate=job.space.learning_rate,
-            batch_size=job.space.batch_size,
-            samples=job.space.samples,
+            loss,
+            epochs=epochs,
+            learning_rate=space.learning_rate,
+            batch_size=space.batch_size,
+            samples=space.samples,
             seed=job.seed,
+            distillation=teacher,
+            patience=train.patience(epochs),
         )
+
+    epochs = space.epochs if data.targets else 0
+    model, rankings, tuned = schedule.cut(original, job.widths, rank, job.schedule, epochs, tune)
     content = to_float_tflite(model)
     job.folder.mkdir(parents=True, exist_ok=True)
     _replace(job.folder / FLOAT, content)
-    result = Result(tuple(curve), time.monotonic() - started, ())
+    said = [*notes, *(n for each in rankings for n in each.notes)]
+    said += [n for each in tuned for n in each.notes]
+    curve = tuple(epoch for each in tuned for epoch in each.curve)
+    seconds = time.monotonic() - started
+    result = Result(curve, seconds, (), tuple(dict.fromkeys(said)))
     _write(job.folder, result)
     return result
 

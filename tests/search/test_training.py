@@ -1,0 +1,83 @@
+"""One training in this process: methods, what is kept of the original, and notes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cloudpickle
+import keras
+import numpy as np
+import pytest
+
+from hwsearch.data import Samples
+from hwsearch.graph import tflite
+from hwsearch.metric import metric
+from hwsearch.search.training import FLOAT, RESULT, Job, Precision, load, run
+from hwsearch.space import Space
+from tests import digits
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("study")
+    train, val = digits.data()
+    digits.network(train, epochs=2).save(directory / "model.keras")
+    Samples((train[0],), (train[1],)).save(directory / "data" / "train")
+    Samples((val[0],), (val[1],)).save(directory / "data" / "search")
+    return directory
+
+
+def job(directory: Path, **changes) -> Job:
+    given = Job(
+        directory=directory,
+        structure="one",
+        widths={"conv2d": 8},
+        saliency="l2",
+        schedule="one-shot",
+        precisions=(Precision(8, ()),),
+        space=Space(epochs=1, samples=256),
+        loss=cloudpickle.dumps("sparse_categorical_crossentropy"),
+        metric=cloudpickle.dumps(metric("accuracy", None)),
+        custom_objects=cloudpickle.dumps({}),
+        seed=0,
+        threads=1,
+    )
+    names = [layer.name for layer in keras.models.load_model(directory / "model.keras").layers]
+    first = next(name for name in names if name.startswith("conv2d"))
+    return replace(given, widths={first: 8}, **changes)
+
+
+def test_steps_taylor_and_distillation(study: Path) -> None:
+    space = Space(epochs=2, samples=256)
+    found = run(job(study, structure="agp", saliency="taylor", schedule="agp", space=space))
+    assert len(found.curve) == 2 and found.notes == ()
+    assert load(study / "trained" / "agp") == found
+    graph = tflite.read((study / "trained" / "agp" / FLOAT).read_bytes()).graph
+    assert graph.tensors[graph.ops[0].outputs[0]].shape[-1] == 8
+    said = Samples.load(study / "data" / "original").inputs[0]
+    model = keras.models.load_model(study / "model.keras")
+    images = Samples.load(study / "data" / "train").inputs[0]
+    np.testing.assert_allclose(said, model.predict(images, verbose=0), atol=1e-5)
+    kept = json.loads((study / "saliency" / "taylor.json").read_text())
+    assert len(next(iter(kept["values"].values()))) == 16
+
+
+def test_what_fell_back_and_what_diverged_is_told(study: Path) -> None:
+    wild = Space(epochs=2, samples=256, learning_rate=1e30)
+    one_hot = np.eye(10, dtype=np.float32)[Samples.load(study / "data" / "train").targets[0]]
+    directory = study / "other"
+    images = Samples.load(study / "data" / "train").inputs
+    Samples(images, (one_hot,)).save(directory / "data" / "train")
+    Samples.load(study / "data" / "search").save(directory / "data" / "search")
+    (directory / "model.keras").write_bytes((study / "model.keras").read_bytes())
+    loss = cloudpickle.dumps("mse")
+    found = run(job(directory, saliency="bn", loss=loss, space=wild))
+    told = " | ".join(found.notes)
+    assert "no distillation" in told and "mean_squared_error" in told
+    assert "bn says nothing of conv2d" in told and "ranked by l2" in told
+    assert "diverged" in told
+    assert json.loads((directory / "trained" / "one" / RESULT).read_text())["notes"]
+    score = found.artefacts[0].score
+    assert np.isfinite(score.value)  # the last finite weights were deployed and scored

@@ -1,0 +1,86 @@
+"""Distillation losses against SciPy; what cannot be distilled."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from scipy.special import expit, log_softmax, logit, softmax
+
+from hwsearch import distillation
+from hwsearch.distillation import kinds, losses, softened_loss, usable
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("kind", ["softmax", "logits"])
+def test_softened_classes(kind: str, temperature: float) -> None:
+    taught, said = RNG.normal(0, 2, (2, 7, 5))
+    p, q = log_softmax(taught / temperature, 1), log_softmax(said / temperature, 1)
+    expected = temperature**2 * (np.exp(p) * (p - q)).sum(1).mean()
+    given = [softmax(v, 1) if kind == "softmax" else v for v in (taught, said)]
+    found = softened_loss(kind, temperature)(*(x.astype(np.float32) for x in given))
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "binary logits"])
+def test_softened_bits(kind: str) -> None:
+    taught, said = RNG.normal(0, 2, (2, 9, 3))
+    p, q = expit(taught / 3), expit(said / 3)
+    each = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    given = [expit(v) if kind == "sigmoid" else v for v in (taught, said)]
+    found = softened_loss(kind, 3.0)(*(x.astype(np.float32) for x in given))
+    assert float(found) == pytest.approx(9 * each.mean(), rel=1e-3)
+    assert logit(expit(1.0)) == pytest.approx(1)
+
+
+def test_certain_outputs_stay_finite() -> None:
+    sure = np.eye(3, dtype=np.float32)
+    assert np.isfinite(float(softened_loss("softmax", 2.0)(sure, sure[::-1])))
+    assert np.isfinite(float(softened_loss("sigmoid", 2.0)(sure, sure[::-1])))
+    assert float(softened_loss("softmax", 2.0)(sure, sure)) == pytest.approx(0, abs=1e-6)
+
+
+def network(*activations: str | None) -> keras.Model:
+    inputs = keras.Input((4,))
+    outputs = [L.Dense(3, a, name=f"out{i}")(inputs) for i, a in enumerate(activations)]
+    return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("sparse_categorical_crossentropy", "softmax"),
+        ("categorical_crossentropy", "softmax"),
+        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), "logits"),
+        (keras.losses.CategoricalCrossentropy(label_smoothing=0.1), "softmax"),
+        ("binary_crossentropy", "sigmoid"),
+        (keras.losses.BinaryCrossentropy(from_logits=True), "binary logits"),
+    ],
+)
+def test_kinds(loss, expected: str) -> None:
+    assert kinds(network("softmax"), loss) == ((expected,), "")
+
+
+@pytest.mark.parametrize("loss", ["mse", "hinge", lambda y, p: p])
+def test_losses_that_cannot_be_distilled_say_so(loss) -> None:
+    found, reason = kinds(network(None), loss)
+    assert found == () and "labels alone" in reason and "crossentropy" in reason
+
+
+def test_losses_by_output() -> None:
+    model = network("softmax", "sigmoid")
+    both = ["sparse_categorical_crossentropy", "binary_crossentropy"]
+    assert kinds(model, both)[0] == ("softmax", "sigmoid")
+    named = {"out1": "binary_crossentropy", "out0": "mse"}
+    found = [getattr(x, "name", getattr(x, "__name__", "")) for x in losses(model, named)]
+    assert found == ["mean_squared_error", "binary_crossentropy"]
+    assert "mean_squared_error" in kinds(model, named)[1]
+
+
+def test_outputs_that_teach_nothing() -> None:
+    assert usable((np.ones((2, 3)),)) == ""
+    assert "NaN" in usable((np.ones(2), np.array([1.0, np.nan])))
+    assert distillation.usable(()) == ""
