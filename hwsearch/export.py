@@ -1,4 +1,4 @@
-"""The bundle of one deployable model: artefact, C array, report, model card, digests.
+"""The bundle of one deployable model: artefact, C sources, firmware project, report, digests.
 
 Made twice it is byte for byte the same: no dates, no paths of the machine.
 """
@@ -15,15 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 from hwsearch.candidate import Verified
 from hwsearch.codegen import generate
-from hwsearch.errors import InputError
+from hwsearch.device import port_of
+from hwsearch.device.port import Port, port, ports
+from hwsearch.device.project import MODEL, project
+from hwsearch.errors import InputError, RefusedError
 from hwsearch.graph import tflite
 from hwsearch.graph.tflite import Quantization, TfliteModel
+from hwsearch.proof import emulator_of
 
 if TYPE_CHECKING:
     from hwsearch.report import Report
 
 SUMS = "SHA256SUMS"
 """Digests of all other files, as ``sha256sum --check`` reads them."""
+
+MAX_ENDS = 4
+"""Inputs or outputs; ``firmware/engines/aot/engine.c`` has tables of so many."""
+
+BUILT = "firmware/build/"
+"""What ``make`` adds to a bundle; a new export may remove it."""
 
 _VERSIONS = (
     "hwsearch",
@@ -35,22 +45,26 @@ _VERSIONS = (
 )
 
 
-def export(verified: Verified, out: Path, report: Report) -> Path:
+def export(verified: Verified, out: Path, report: Report, port_name: str | None = None) -> Path:
     """Writes the bundle of one model into a folder; an unchanged earlier bundle is replaced.
 
-    ``model.tflite``; ``model_data.c`` and ``.h``, the same bytes as a C array; of an ahead-of-time
-    model ``c/``, its C sources; ``report.json``; ``MODEL_CARD.md``; ``SHA256SUMS``.
+    ``model.tflite``; ``model_data.c`` and ``.h``, the same bytes as a C array; ``c/``, the network
+    compiled ahead of time, and ``firmware/``, a project around it that ``make`` builds, where the
+    compiler runs its operators; ``report.json``; ``MODEL_CARD.md``; ``SHA256SUMS``.
 
     Args:
         verified: the model.
         out: the folder; made where it is missing.
         report: that the model is of.
+        port_name: of the firmware project; default that of the report's board, else the emulated
+            core nearest to it.
 
     Returns:
         The folder.
 
     Raises:
         InputError: the artefact is gone, or ``out`` holds something that no export made.
+        UnknownNameError: no such port.
         ModelFileError: the artefact is damaged.
     """
     source = verified.trained.tflite
@@ -67,17 +81,21 @@ def export(verified: Verified, out: Path, report: Report) -> Path:
         "model_data.c": c_array(content).encode(),
         "model_data.h": _HEADER.encode(),
         "report.json": _report(verified, report).encode(),
-        "MODEL_CARD.md": _card(verified, report, model).encode(),
     }
-    if verified.trained.candidate.configuration.backend == "aot":
-        files |= _sources(model)
+    target = _target(port_name, report)
+    try:
+        files |= _sources(model, target)
+        refused = ""
+    except RefusedError as error:  # an interpreter may still run it
+        refused = str(error).splitlines()[0]
+    files["MODEL_CARD.md"] = _card(verified, report, model, target, refused).encode()
     files[SUMS] = sums(files).encode()
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         for name, data in files.items():
-            (partial / name).parent.mkdir(exist_ok=True)
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).write_bytes(data)
         if out.exists():
             shutil.rmtree(out)
@@ -88,11 +106,26 @@ def export(verified: Verified, out: Path, report: Report) -> Path:
     return out
 
 
-def _sources(model: TfliteModel) -> dict[str, bytes]:
-    """The generated C of the model, as ``c/model.c`` and so on."""
+def _target(name: str | None, report: Report) -> Port:
+    """The port asked for, the board's own, or that of the emulated core nearest to it."""
+    if name is None:
+        emulated = port_of(emulator_of(report.board.core))
+        name = report.board.name if report.board.name in ports() else emulated
+    found = port(str(name))
+    if found.is_host:
+        raise InputError("port 'host' has no firmware project. Name a board's or an emulator's.")
+    return found
+
+
+def _sources(model: TfliteModel, target: Port) -> dict[str, bytes]:
+    """The network's C in ``c/``, and the project around it."""
+    ends = max(len(model.graph.inputs), len(model.graph.outputs))
+    if ends > MAX_ENDS:
+        raise RefusedError(f"the firmware takes {MAX_ENDS} inputs and outputs, this has {ends}.")
     with tempfile.TemporaryDirectory() as folder:
-        generated = generate(model, Path(folder))
-        return {f"c/{path.name}": path.read_bytes() for path in generated.files}
+        generated = {p.name: p.read_bytes() for p in generate(model, Path(folder)).files}
+    sources = {f"{MODEL}/{name}": content for name, content in generated.items()}
+    return sources | project(target, tuple(generated))
 
 
 def sums(files: dict[str, bytes]) -> str:
@@ -108,6 +141,7 @@ def _check_free(out: Path) -> None:
     if not out.is_dir():
         raise InputError(f"{out} is a file, expected a folder to write the bundle into. {hint}")
     present = {p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir()}
+    present = {name for name in present if not name.startswith(BUILT)}
     if not present:
         return
     known: dict[str, str] = {}
@@ -181,7 +215,9 @@ def _portable(value: Any, exported: int) -> Any:
     return value
 
 
-def _card(verified: Verified, report: Report, model: TfliteModel) -> str:
+def _card(
+    verified: Verified, report: Report, model: TfliteModel, target: Port, refused: str
+) -> str:
     from hwsearch.table import counts, explain, markdown_table
 
     number = verified.trained.candidate.number
@@ -213,7 +249,12 @@ def _card(verified: Verified, report: Report, model: TfliteModel) -> str:
             f"{measured.arena_bytes:,} B."
         )
     lines += [
-        "- In C or C++: add `model_data.c` and include `model_data.h`; the array is `model_data`.",
+        "- For an interpreter: add `model_data.c` and include `model_data.h`; the array is "
+        "`model_data`.",
+        f"- No ahead-of-time C: {refused}"
+        if refused
+        else "- Without an interpreter: `c/` has the network as C, whose outputs are TFLite "
+        f"Micro's byte for byte; `make -C firmware` builds an image of it for {target.name}.",
         "",
         "## How it was found",
         "",

@@ -346,15 +346,22 @@ class Choice:
         """The operator with the largest share of a cost; see :func:`heaviest`."""
         return heaviest(self.cost, cost)
 
-    def export(self, out: str | Path) -> Path:
-        """Writes the bundle: ``.tflite``, C array, report, model card, digests; see ``export.py``.
+    def export(self, out: str | Path, port: str | None = None) -> Path:
+        """Writes the bundle: ``.tflite``, C sources, a firmware project that ``make`` builds,
+        report, model card, digests; see ``export.py``.
+
+        Args:
+            out: a folder.
+            port: of the firmware project; default the board's own, else the emulated core's
+                nearest to it.
 
         Raises:
             InputError: ``out`` exists and was not made by an export.
+            UnknownNameError: no such port.
         """
         from hwsearch.export import export
 
-        return export(self.verified, Path(out), self.report)
+        return export(self.verified, Path(out), self.report, port)
 
 
 def heaviest(cost: Cost, name: str) -> OpCost | None:

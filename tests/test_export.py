@@ -6,16 +6,30 @@ import hashlib
 import re
 import shutil
 import subprocess
+import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import factories
+import numpy as np
 import pytest
+from tflite_network import Network
 
-from hwsearch.errors import InputError, ModelFileError
+from hwsearch import boards, oracle
+from hwsearch.codegen import generate
+from hwsearch.device import Image, build
+from hwsearch.device import open as open_device
+from hwsearch.device.boot2 import crc32_boot2
+from hwsearch.device.elf import section, section_bytes
+from hwsearch.device.port import port
+from hwsearch.errors import InputError, ModelFileError, UnknownNameError
+from hwsearch.graph import tflite
 from hwsearch.report import Report
 
-FILES = {
+MAKEFILE = "firmware/Makefile"
+
+FILES = {  # beside the sources of the network and the firmware
     "model.tflite",
     "model_data.c",
     "model_data.h",
@@ -31,15 +45,21 @@ def report(tmp_path: Path) -> Report:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in folder.iterdir()}
+    found = (p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
+
+
+def alone(made: dict[str, bytes]) -> set[str]:
+    return {name for name in made if not name.startswith(("c/", "firmware/"))}
 
 
 def test_the_bundle_is_whole_and_its_digests_hold(report: Report, tmp_path: Path) -> None:
     out = report.chosen.export(tmp_path / "out")
     made = contents(out)
-    assert set(made) == FILES and made["model.tflite"] == report.chosen.tflite.read_bytes()
+    assert alone(made) == FILES and made["model.tflite"] == report.chosen.tflite.read_bytes()
     lines = dict(reversed(x.split("  ")) for x in made["SHA256SUMS"].decode().splitlines())
-    assert set(lines) == FILES - {"SHA256SUMS"}
+    assert set(lines) == set(made) - {"SHA256SUMS"}
+    assert {"c/model.c", "firmware/Makefile", "firmware/main.c"} < set(lines)
     for name, digest in lines.items():
         assert hashlib.sha256(made[name]).hexdigest() == digest
 
@@ -62,6 +82,7 @@ def test_it_tells_nothing_of_this_machine(report: Report, tmp_path: Path) -> Non
     outside = replace(moved, directory=tmp_path / "elsewhere")  # artefacts not below it
     for each in (moved, outside):
         out = each.chosen.export(tmp_path / "out")
+        assert contents(out)
         for name, content in contents(out).items():
             assert str(tmp_path).encode() not in content, name
 
@@ -107,7 +128,7 @@ def test_a_folder_of_someone_else_is_left_alone(report: Report, tmp_path: Path) 
 
 def test_an_empty_folder_is_used(report: Report, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    assert set(contents(report.chosen.export(tmp_path / "out"))) == FILES
+    assert alone(contents(report.chosen.export(tmp_path / "out"))) == FILES
 
 
 def test_a_missing_or_damaged_artefact_leaves_nothing_behind(
@@ -152,3 +173,70 @@ def test_the_array_compiles_and_holds_the_file(
     subprocess.run([*command, *sources, "-o", str(tmp_path / "run")], check=True)
     made = subprocess.run([str(tmp_path / "run")], check=True, capture_output=True).stdout
     assert made == report.chosen.tflite.read_bytes()
+
+
+# The firmware project
+
+
+def made_by_make(report: Report, out: Path, toolchain: str, port_name: str | None = None) -> Image:
+    """The image that one command builds in an exported bundle."""
+    if toolchain == "gcc" and not shutil.which("arm-none-eabi-gcc"):
+        pytest.skip("no arm-none-eabi-gcc")
+    bundle = report.chosen.export(out, port_name)
+    command = ["make", "-s", "-C", str(bundle / "firmware"), f"TOOLCHAIN={toolchain}"]
+    done = subprocess.run([*command, f"PYTHON={sys.executable}"], capture_output=True, text=True)
+    assert done.returncode == 0 and "warning: unused" not in done.stderr, done.stderr
+    elf = bundle / "firmware" / "build" / "image.elf"
+    target = port(port_name or "emulator-cortex-m4")
+    digest = zlib.crc32((bundle / "model.tflite").read_bytes())
+    return Image(elf, target, digest, "aot", toolchain, ("-O2",), section_bytes(elf))
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+def test_the_firmware_builds_with_one_command_and_computes_what_tflite_micro_does(
+    report: Report, tmp_path: Path, toolchain: str
+) -> None:
+    image = made_by_make(report, tmp_path / "out", toolchain)
+    content = report.chosen.tflite.read_bytes()
+    shape = tflite.read(content).graph.tensors[tflite.read(content).graph.inputs[0]].shape
+    given = np.random.default_rng(0).integers(-128, 128, (5, *shape[1:])).astype(np.int8)
+    (expected,) = oracle.run(content, [given]).outputs
+    with open_device("emulator:cortex-m4", image) as board:
+        found = board.run([[row.tobytes()] for row in given], 1)
+    assert [outputs[0] for outputs in found.outputs] == [row.tobytes() for row in expected]
+    generate(content, tmp_path / "c")
+    own = build(tmp_path / "c", "emulator-cortex-m4", tmp_path / "image", toolchain=toolchain)
+    assert own.sections == image.sections, "the same image as verify's"
+    report.chosen.export(tmp_path / "out")  # what make added is no obstacle
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("port_name", ["nucleo-l4r5zi", "pico", "mps2-an386"])
+def test_it_builds_for_boards(report: Report, tmp_path: Path, port_name: str) -> None:
+    image = made_by_make(report, tmp_path / "out", "zig", port_name)
+    assert image.flash_bytes > 0
+    if port_name == "pico":
+        _, code = section(image.path, ".boot") or (0, b"")
+        assert int.from_bytes(code[-4:], "little") == crc32_boot2(code[:-4])
+
+
+def test_the_port_is_the_boards_own_where_there_is_one(report: Report, tmp_path: Path) -> None:
+    assert "emulator-cortex-m4" in (report.chosen.export(tmp_path / "a") / MAKEFILE).read_text()
+    on_board = replace(report, board=boards()["nucleo-l4r5zi"])
+    text = (on_board.chosen.export(tmp_path / "b") / MAKEFILE).read_text()
+    assert "nucleo-l4r5zi" in text and "pyocd flash" in text
+    with pytest.raises(UnknownNameError, match="unknown port 'arduino'"):
+        report.chosen.export(tmp_path / "c", "arduino")
+    with pytest.raises(InputError, match="no firmware project"):
+        report.chosen.export(tmp_path / "c", "host")
+
+
+def test_a_network_that_the_compiler_refuses_is_exported_without_sources(
+    report: Report, tmp_path: Path
+) -> None:
+    net = Network(np.random.default_rng(0), "int16")
+    report.chosen.tflite.write_bytes(net.finish(net.unary("hard_swish")(net.input((1, 4, 4, 2)))))
+    made = contents(report.chosen.export(tmp_path / "out"))
+    assert set(made) == FILES
+    assert b"No ahead-of-time C: operator 0 (hard_swish)" in made["MODEL_CARD.md"]

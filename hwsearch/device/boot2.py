@@ -1,7 +1,11 @@
-"""The checksum of an RP2040's second-stage boot loader."""
+"""The checksum of an RP2040's second-stage boot loader.
+
+``python -m hwsearch.device.boot2 IMAGE.elf`` writes it, as an exported project's Makefile does.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from hwsearch.device.elf import section
@@ -37,3 +41,7 @@ def write_checksum(elf: Path) -> None:
     with elf.open("r+b") as file:
         file.seek(offset + BOOT2_BYTES - 4)
         file.write(crc32_boot2(code).to_bytes(4, "little"))
+
+
+if __name__ == "__main__":
+    write_checksum(Path(sys.argv[1]))

@@ -12,7 +12,7 @@ from hwsearch.device import tflm
 from hwsearch.device.boot2 import write_checksum
 from hwsearch.device.elf import section_bytes
 from hwsearch.device.port import FIRMWARE, Port, port
-from hwsearch.device.toolchain import WARNINGS, Toolchain, find, find_host
+from hwsearch.device.toolchain import COMPILE, LINK, WARNINGS, Toolchain, find, find_host
 from hwsearch.errors import ImageError, ToolchainError, UnknownNameError
 
 SERVICE = ("main.c", "command.c", "wire.c")
@@ -118,21 +118,9 @@ def build(
     compiler = find_host() if target.is_host else find(toolchain)
     digest = model_digest(model)
     libraries = _tflm(compiler) if engine == "tflm" else None
-    groups = {
-        "startup": [p for p in target.source_paths if p.name == "start.c"],
-        "service": [FIRMWARE / s for s in SERVICE if not (target.is_host and s == "main.c")]
-        + [p for p in target.source_paths if p.name != "start.c"],
-        "engine": sorted((FIRMWARE / "engines" / engine).glob("engine.c*")),
-        "model": sorted(model.glob("*.c")),
-        "lib": [] if target.is_host else [FIRMWARE / "lib" / "memory.c"],
-    }
+    groups = sources(target, engine) | {"model": sorted(model.glob("*.c"))}
     common = [*WARNINGS, *compiler.core_flags(target.core), *flags, *_includes(target, model)]
-    common += [f"-D{name}={value}" for name, value in target.defines.items()]
-    common += [f'-DPORT_BOARD="{target.name}"', f'-DPORT_CORE="{target.core}"']
-    common += ["-fPIC"] if target.is_host else ["-ffunction-sections", "-fdata-sections"]
-    if compiler.name == "zig":
-        common += ["-g", "-fno-sanitize=undefined", "-fno-unwind-tables", "-fno-exceptions"]
-        common += ["-fno-asynchronous-unwind-tables"]
+    common += [*defines(target), *COMPILE[compiler.name]]
     if layers:
         common += [
             "-DLAYER_TICKS",
@@ -150,6 +138,27 @@ def build(
         path, target, digest, engine, str(compiler), tuple(flags),
         {} if target.is_host else section_bytes(path), layers,
     )  # fmt: skip
+
+
+def sources(target: Port, engine: str) -> dict[str, list[Path]]:
+    """The C files of an image beside its model's, by the folder of their objects.
+
+    The linker script tells these folders apart.
+    """
+    return {
+        "startup": [p for p in target.source_paths if p.name == "start.c"],
+        "service": [FIRMWARE / s for s in SERVICE if not (target.is_host and s == "main.c")]
+        + [p for p in target.source_paths if p.name != "start.c"],
+        "engine": sorted((FIRMWARE / "engines" / engine).glob("engine.c*")),
+        "lib": [] if target.is_host else [FIRMWARE / "lib" / "memory.c"],
+    }
+
+
+def defines(target: Port) -> list[str]:
+    """Preprocessor symbols of a port, and how its code is cut into sections."""
+    found = [f"-D{name}={value}" for name, value in target.defines.items()]
+    found += [f'-DPORT_BOARD="{target.name}"', f'-DPORT_CORE="{target.core}"']
+    return found + (["-fPIC"] if target.is_host else ["-ffunction-sections", "-fdata-sections"])
 
 
 def model_digest(model: Path) -> int:
@@ -219,10 +228,7 @@ def _link(
     ]  # fmt: skip
     if library:
         arguments += ["-Wl,--start-group", library, *tflm.LINK, "-lgcc", "-Wl,--end-group"]
-    if compiler.name == "gcc":
-        arguments += ["-lgcc", "-Wl,--no-warn-rwx-segments"]
-    else:
-        arguments += ["-g"]
+    arguments += LINK[compiler.name]
     try:
         compiler.run(arguments)
     except ToolchainError as error:

@@ -40,6 +40,19 @@ ZIG_CORES = {
     "M55": ("thumb-freestanding-eabihf", "cortex_m55+mve"),
 }
 
+COMPILE = {
+    "gcc": (),
+    "cc": (),
+    "zig": (
+        "-g", "-fno-sanitize=undefined", "-fno-unwind-tables", "-fno-exceptions",
+        "-fno-asynchronous-unwind-tables",
+    ),
+}  # fmt: skip
+"""What each compiler is told beside warnings, core and optimization."""
+
+LINK = {"gcc": ("-lgcc", "-Wl,--no-warn-rwx-segments"), "zig": ("-lcompiler_rt", "-g")}
+"""What each linker of images is told last."""
+
 
 @dataclass(frozen=True)
 class Toolchain:

@@ -17,8 +17,11 @@ from hwsearch.graph.graph import Graph, Op
 MAX_RANK = 8
 """Dimensions of a tensor; no TFLite kernel takes more."""
 
-MAX_BYTES = (1 << 31) - 1
-"""Of one tensor: TFLite counts them in an int."""
+MAX_BYTES = 64 << 20
+"""Of one activation: more than any Cortex-M has. It bounds the work that one file can ask for."""
+
+MAX_REACH = 1 << 16
+"""Rows or columns from the first to the last tap of a window."""
 
 SOURCES = frozenset({"var_handle", "call_once", "assign_variable"})
 """Operators that may lack an input or an output."""
@@ -32,8 +35,14 @@ def check(graph: Graph) -> None:
     if not (graph.ops and graph.inputs and graph.outputs):
         raise _damaged(graph, "it has no operator, no input or no output")
     for i, tensor in enumerate(graph.tensors):
-        if len(tensor.shape) > MAX_RANK or tensor.size_bytes > MAX_BYTES:
+        if len(tensor.shape) > MAX_RANK:
             raise _damaged(graph, f"tensor {i} ({tensor.name!r}) has the shape {tensor.shape}")
+        if tensor.size_bytes > max(MAX_BYTES, tensor.constant_bytes):
+            raise ModelFileError(
+                f"tensor {i} ({tensor.name!r}) of {graph.name} has the shape {tensor.shape}, "
+                f"{tensor.size_bytes:,} B; no microcontroller holds more than {MAX_BYTES:,} B. "
+                "Use smaller inputs."
+            )
     for where, indexes, least in _indexes(graph):
         if any(not least <= i < len(graph.tensors) for i in indexes):
             raise _damaged(graph, f"{where} of the network name a tensor that does not exist")
@@ -103,9 +112,11 @@ def window(graph: Graph, op: Op) -> bool:
     size = op.window if weights is None else _shape(graph, weights)[1:3]
     read, made = _shape(graph, op.inputs[0])[1:3], _made(graph, op)[1:3]
     steps = (*op.stride, *op.dilation, *size)
-    if min(steps) < 1 or max(steps) > MAX_BYTES:
+    if min(steps) < 1 or max(steps) > MAX_REACH:
         return False
     for n, m, k, stride, dilation in zip(read, made, size, op.stride, op.dilation, strict=True):
+        if (k - 1) * dilation >= MAX_REACH:
+            return False
         room = n if op.padding == "same" else n - (k - 1) * dilation
         if m < 1 or m != -(-room // stride):
             return False
