@@ -118,16 +118,17 @@ def measure(work: Work) -> stored.Cell:
     return cell
 
 
-def prepare() -> tuple[stored.Network, dict[tuple[int, int], Work]]:
-    """Reads the base network and lays out its data; the work of each cell."""
+def prepare(lay_out: bool = True) -> tuple[stored.Network, dict[tuple[int, int], Work]]:
+    """Reads the base network and lays out its data for the trainings; the work of each cell."""
     from benchmarks.search_grid import base
 
     problem = base.load()
     pricing, op_indexes = grid.narrowed(problem.pricing, problem.op_indexes)
-    (BUILD / "cells").mkdir(parents=True, exist_ok=True)
-    (BUILD / "trained").mkdir(exist_ok=True)
-    problem.save(BUILD)
-    problem.report.save(BUILD / "data" / "report")
+    if lay_out:
+        (BUILD / "cells").mkdir(parents=True, exist_ok=True)
+        (BUILD / "trained").mkdir(exist_ok=True)
+        problem.save(BUILD)
+        problem.report.save(BUILD / "data" / "report")
     rows = np.zeros((len(grid.STRUCTURES), len(pricing.ranks.parameters)), np.int64)
     rows[:, : len(grid.WIDTHS)] = grid.STRUCTURES
     configurations = pricing.ranks.configurations(pricing.ranks.decode(rows))
@@ -138,7 +139,8 @@ def prepare() -> tuple[stored.Network, dict[tuple[int, int], Work]]:
         (i, seed): Work(i, seed, configurations[i], groups, precisions, loss, metric)
         for i, seed in grid.CELLS
     }
-    return stored.Network(pricing, op_indexes, problem.digest()), works
+    network = stored.Network(pricing, op_indexes, problem.digest(), problem.original.value)
+    return network, works
 
 
 def measured(works: list[Work]) -> list[stored.Cell]:
@@ -209,7 +211,7 @@ def main() -> None:
         compare(arguments.quick)
         return
     if arguments.pack:
-        pack(*prepare())
+        pack(*prepare(lay_out=False))
         return
     if arguments.base:
         from benchmarks.search_grid import base

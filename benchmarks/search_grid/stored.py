@@ -53,11 +53,13 @@ class Network:
         pricing: costs configurations of the grid.
         op_indexes: per varied operator its index in the float network.
         model: digest of the trained network.
+        original: its accuracy on the report half, in float.
     """
 
     pricing: Pricing
     op_indexes: tuple[int, ...]
     model: str
+    original: float
 
 
 def cell(kept: Mapping[str, Any]) -> Cell:
@@ -122,6 +124,7 @@ def save_network(network: Network) -> None:
     pricing = network.pricing
     content = {
         "model": network.model,
+        "original": network.original,
         "op_indexes": list(network.op_indexes),
         "layout": to_json(pricing.ranks.layout),
         "backends": [b.name for b in pricing.ranks.backends],
@@ -153,7 +156,7 @@ def load_network() -> Network:
     }
     ranks = Ranks(grid.SPACE, layout, runtimes)
     pricing = Pricing(boards()[content["board"]], ranks, schemes)
-    return Network(pricing, tuple(content["op_indexes"]), content["model"])
+    return Network(pricing, tuple(content["op_indexes"]), content["model"], content["original"])
 
 
 def _lists(binding: Binding) -> dict[str, Any]:

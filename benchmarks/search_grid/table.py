@@ -13,7 +13,7 @@ table is loaded, so they follow the cost model. Nothing here imports TensorFlow.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import product
@@ -27,9 +27,9 @@ from hwsearch.cost.columns import Ints
 from hwsearch.cost.cost import CostColumns, Floats
 from hwsearch.evaluate import FAST
 from hwsearch.metric import wilson
+from hwsearch.objectives import cost_names, cost_values, objectives
 from hwsearch.pareto import Mode, pareto
 from hwsearch.pricing import Pricing
-from hwsearch.search.task import budgeted, objectives
 from hwsearch.search.training import Artefact, Job, Precision, Result
 from hwsearch.space import Configuration, Decoded
 
@@ -47,6 +47,7 @@ class Table:
     Attributes:
         pricing: costs configurations; its ``ranks`` are the search space.
         op_indexes: per varied operator its index in the float network, as a Task has them.
+        original: accuracy of the unpruned float network on the report half.
         budget: the limits; its accuracy is the floor.
         decoded: the n distinct configurations, as columns.
         configurations: the same, one by one.
@@ -59,6 +60,7 @@ class Table:
 
     pricing: Pricing
     op_indexes: tuple[int, ...]
+    original: float
     budget: Budget
     decoded: Decoded
     configurations: tuple[Configuration, ...]
@@ -92,21 +94,28 @@ class Table:
         right = self.right[self.structure, self.recipe, 1]
         return np.where(right < 0, np.nan, right / grid.SAMPLES)
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Those that a search has by default: the metric and the costs that are limited."""
+        return objectives(None, self.budget)
+
     @cached_property
     def values(self) -> Floats:
         """float64 [n, 1 + costs]: a trial's objectives, accuracy first."""
-        return np.column_stack([self.accuracy, budgeted(self.costs, self.budget)])
+        return np.column_stack([self.accuracy, cost_values(self.costs, self.objectives)])
 
     @property
     def directions(self) -> list[Mode]:
         """Of :attr:`values`."""
-        return ["max", *(["min"] * len(objectives(self.budget)))]  # type: ignore[list-item]
+        return ["max", *(["min"] * len(cost_names(self.objectives)))]  # type: ignore[list-item]
 
     @property
     def reference(self) -> Floats:
         """float64 [1 + costs]: the limits, accuracy's floor first."""
         limits = self.budget.limits
-        return np.array([self.budget.accuracy or 0.0, *(limits[c] for c in limits)])
+        return np.array(
+            [self.budget.accuracy or 0.0, *(limits[c] for c in cost_names(self.objectives))]
+        )
 
     @cached_property
     def affordable(self) -> np.ndarray:
@@ -148,10 +157,15 @@ class Table:
         value = right / grid.SAMPLES
         return Score(value, *wilson(value, grid.SAMPLES), grid.SAMPLES, FAST)
 
-    def result(self, job: Job) -> Result:
-        """What a trial process makes of a job, from the table; writes the artefacts' files.
+    def train(
+        self,
+        job: Job,
+        timeout_s: float | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> tuple[Result | None, str]:
+        """What a trial process makes of a job, from the table: a search's ``train``.
 
-        The files hold the name of their precision, not a model.
+        The artefacts' files are written; they hold the name of their precision, not a model.
         """
         full = self.pricing.ranks.layout.groups
         widths = tuple(int(job.widths.get(name, width)) for name, width, _ in full)
@@ -166,7 +180,7 @@ class Table:
             score = self._score(structure, self.recipes.index(precision))
             artefacts.append(Artefact(precision, path, score))
         cell = self.cells[structure, 0]
-        return Result((Epoch(cell.loss),), cell.train_s, tuple(artefacts))
+        return Result((Epoch(cell.loss),), cell.train_s, tuple(artefacts)), ""
 
     @cached_property
     def _structure_of(self) -> dict[tuple[int, ...], int]:
@@ -236,6 +250,7 @@ def load(budget: Budget = BUDGET) -> Table:
     return Table(
         pricing,
         network.op_indexes,
+        network.original,
         budget.on(pricing.board),
         decoded,
         tuple(configurations[i] for i in kept),
