@@ -33,7 +33,7 @@ from hwsearch.pricing import Pricing
 from hwsearch.search.training import Artefact, Job, Precision, Result
 from hwsearch.space import Configuration, Decoded
 
-BUDGET = Budget(flash="20 KiB", ram="9 KiB", latency="12 ms", accuracy=0.7)
+BUDGET = Budget(flash="32 KiB", ram="10 KiB", latency="20 ms", accuracy=0.82)
 """The limits, and the reference point of hypervolumes."""
 
 DRAWN = 1 << 16
