@@ -87,6 +87,7 @@ def test_a_job_is_answered_from_the_table(table: Table, tmp_path: Path) -> None:
         configuration.structure,
         {n: w for (n, f, _), w in zip(full, configuration.widths, strict=True) if w < f},
         configuration.saliency,
+        configuration.schedule,
         (table.recipes[table.recipe[i]], table.recipes[3]),
         grid.SPACE,
         *([carried.dumps(None)] * 3),

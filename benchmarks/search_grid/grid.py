@@ -33,12 +33,14 @@ SPACE = Space(
     pruning_ratio=RATIOS,
     multiple_of=(4,),
     saliency=("l1",),
+    schedule=("one-shot",),
     weight_bits=(8, 4),
     activation_bits=(8,),
     epochs=1,
     learning_rate=4e-3,
     batch_size=64,
     samples=10_000,
+    distillation=0.0,
 )
 VARIED = 3
 """Operators whose weight bits vary: those with the most weights, 97 % of all."""

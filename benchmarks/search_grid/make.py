@@ -85,6 +85,7 @@ def measure(work: Work) -> stored.Cell:
         structure=f"{work.structure}-{work.seed}",
         widths={name: kept for (name, full), kept in widths if kept < full},
         saliency=work.configuration.saliency,
+        schedule=work.configuration.schedule,
         precisions=work.precisions,
         space=grid.SPACE,
         loss=work.loss,

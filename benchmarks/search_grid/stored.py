@@ -18,7 +18,7 @@ from hwsearch.graph.binding import Binding
 from hwsearch.graph.graph import Graph
 from hwsearch.pricing import Pricing, Scheme
 from hwsearch.record import from_json, to_json
-from hwsearch.space import Layout, Ranks
+from hwsearch.space import Layout, Ranks, Space
 
 CELLS_FILE = grid.DATA / "cells.json"
 NETWORK_FILE = grid.DATA / "network.json"
@@ -98,7 +98,7 @@ def load_cells(model: str) -> dict[tuple[int, int], Cell]:
     told = content.pop("digest")
     if told != digest(content):
         raise ValueError(f"{CELLS_FILE} does not match its digest {told}: make it again")
-    if content["model"] != model or content["space"] != to_json(grid.SPACE):
+    if content["model"] != model or from_json(Space, content["space"]) != grid.SPACE:
         raise ValueError(f"{CELLS_FILE} is of another network or space: make it again")
     return {(c.structure, c.seed): c for c in map(cell, content["cells"])}
 
