@@ -21,10 +21,11 @@ from multiprocessing.connection import Client
 from pathlib import Path
 
 from hwsearch.errors import TrialError
+from hwsearch.search.resident import resident_bytes
 from hwsearch.search.server import READY
 from hwsearch.search.training import Job, Result
 
-_POLL_S = 0.5
+_POLL_S = 0.1
 _END_S = 5.0
 _starting = threading.Lock()
 _running: list[Server] = []
@@ -111,7 +112,8 @@ def run(
     Args:
         job: what to do.
         timeout_s: after which the child is killed; None waits.
-        stopped: asked twice a second; once true the child is killed.
+        stopped: asked ten times a second, as is what the child holds of memory; once true the
+            child is killed.
 
     Returns:
         (the result, "") or (None, why there is none).
@@ -131,6 +133,13 @@ def run(
                 if stopped():
                     _kill(child)
                     return None, "the search was stopped"
+                if (held := resident_bytes(child)) > job.memory_bytes:
+                    _kill(child)
+                    return None, (
+                        f"it held {held / 2**30:.2f} GiB of memory, more than the "
+                        f"{job.memory_bytes / 2**30:.2f} GiB that each worker may. Give "
+                        "optimize(memory=) more, fewer workers, or Space.batch_size less."
+                    )
             result, reason = connection.recv()
             return result, reason or ""
     except (EOFError, OSError):
