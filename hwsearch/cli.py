@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "Build, run and compare a .tflite on a device or an emulated core.",
     "doctor": "What building and running images needs, and what is missing.",
     "calibrate": "Fit latency coefficients, to published measurements or to a device of yours.",
+    "worker": "Join a search from another process or machine.",
 }
 """By name the line in ``hwsearch --help``; each is ``command`` in a module of
 :mod:`hwsearch.commands`."""

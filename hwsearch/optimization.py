@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hwsearch.artefacts import RunArtefacts
 from hwsearch.board import GENERIC, Board
 from hwsearch.board import board as board_of
 from hwsearch.budget import Budget
@@ -26,10 +27,10 @@ from hwsearch.proof import emulator_of
 from hwsearch.report import Report, heaviest
 from hwsearch.search import carried, children
 from hwsearch.search.bootstrap import Bootstrap, bootstrap
-from hwsearch.search.lease import Leases
 from hwsearch.search.loop import Search
+from hwsearch.search.own import owned
+from hwsearch.search.resident import parse_bytes, share_of
 from hwsearch.search.sampler import tpe
-from hwsearch.search.study import local, open_study, owned
 from hwsearch.search.task import Task, objectives
 from hwsearch.space import Space
 from hwsearch.track import Tracker, preload
@@ -54,6 +55,7 @@ def optimize(
     timeout: float | None = None,
     trial_timeout: float | None = 1800,
     workers: int = 1,
+    memory: int | str | None = None,
     study: str | None = None,
     storage: str | None = None,
     backends: Sequence[str] | str | None = None,
@@ -81,7 +83,9 @@ def optimize(
         trials: configurations to evaluate; what is over budget costs none.
         timeout: seconds after which the search ends with what it has.
         trial_timeout: seconds after which one training is given up; it counts as failed.
-        workers: trainings at once.
+        workers: trainings at once; TensorFlow's threads are divided among them.
+        memory: that each training may hold, in bytes or as ``"4 GiB"``; one that holds more is
+            ended and counts as failed. Default: the machine's memory, shared out.
         study: a name; the same call with the same name goes on where it stopped. Default: a
             name of the model's and the arguments' digest.
         storage: the address of a database that workers on other machines can reach,
@@ -119,6 +123,7 @@ def optimize(
     backends = [backends] if isinstance(backends, str) else backends
     if backends is not None and not backends:
         raise InputError("backends=[] leaves nothing to search. Leave it out, or name some.")
+    held_bytes = share_of(workers) if memory is None else parse_bytes("memory", memory)
     children.start()
     loading = preload()
     what = space if isinstance(space, Space) or space is None else Space.load(space)
@@ -130,36 +135,26 @@ def optimize(
     home = Path(directory) / "studies" / name
     tracker = Tracker(tracking_uri, "hwsearch", name, Path(directory))
     loading.join()
-    ranks = found.pricing.ranks
-    with ExitStack() as held:
-        held.enter_context(owned(home))
-        task = _task(found, limits, home, name, trials, timeout, trial_timeout, workers, seed)
-        opened = open_study(
-            storage or local(home), name, task.directions(), spec, ranks.parameters
-        )
-        leases = Leases(opened)
-        leases.own()
-        held.enter_context(leases)
+    task = _task(found, limits, home, name, trials, timeout, trial_timeout, workers, seed)
+    task = replace(task, memory_bytes=held_bytes)
+    with owned(task, spec, storage) as study_owned:
         found.save(home)
+        ranks = found.pricing.ranks
         tracker.start(_params(spec, trials), {"hwsearch.board": on.name}, ranks.layout)
         with Progress(trials, timeout) as progress:
             for note in found.notes:
                 progress.say(f"hwsearch: {note}")
             screened = bootstrap(found.pricing, limits, seed)
-            opened.start(trials, b"", [ranks.names(row) for row in screened.feasible])
-            search = Search(
-                task,
-                opened,
-                leases,
-                tpe(seed, opened.told()),
+            logged = tracker.logged()
+            shared = storage is not None and (tracking_uri or "").startswith("http")
+            search = study_owned.search(
+                partial(tpe, seed),
+                [ranks.names(row) for row in screened.feasible],
                 tracker.trial,
                 lambda s: _show(progress, s, found),
+                store=RunArtefacts(str(tracking_uri), name) if shared else None,
             )
-            search.resume()
-            logged = tracker.logged()
-            for trained in search.known.history:
-                if trained.candidate.number not in logged:
-                    tracker.trial(trained, limits.excess(trained.candidate.cost))
+            search.call_back(logged)
             if len(screened.feasible) or screened.excess <= 0:
                 search.run()
             report = _report(found, task, search, screened, started, where)
@@ -285,8 +280,9 @@ def _report(
             wanted = [
                 t for t in _finalists(pool, best, budget, mode) if t.candidate.number not in known
             ]
+            here = [t for t in map(search.restored, wanted) if t is not None]
             held, thrown = verify(
-                wanted,
+                here,
                 found.report,
                 found.outputs,
                 found.metric,
@@ -297,8 +293,10 @@ def _report(
             )
             finalists += held
             disqualified += thrown
-            out = {v.trained.candidate.number for v, _ in thrown}
-            winner = next((v for v in finalists if v.trained is best), None)
+            out = {t.candidate.number for t in wanted} - {t.candidate.number for t in here}
+            out |= {v.trained.candidate.number for v, _ in thrown}
+            number = best.candidate.number
+            winner = next((v for v in finalists if v.trained.candidate.number == number), None)
             pool = [t for t in pool if t.candidate.number not in out]
     except KeyboardInterrupt:  # what was verified so far is reported
         search.interrupted = True

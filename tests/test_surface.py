@@ -29,6 +29,7 @@ ORDER = [
     "candidate", "pricing", "train", "metric", "oracle", "evaluate", "microbenchmarks", "device",
     "proof", "objectives", "pareto", "record", "table", "plot", "page", "export", "report", "runs",
     "track",
+    "artefacts",
     "progress", "verification", "problem", "search", "calibrate", "calibrate_device",
     "optimization", "doctor", "commands", "cli",
 ]  # fmt: skip

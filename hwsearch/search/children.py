@@ -133,7 +133,7 @@ def run(
                 if stopped():
                     _kill(child)
                     return None, "the search was stopped"
-                if (held := resident_bytes(child)) > job.memory_bytes:
+                if 0 < job.memory_bytes < (held := resident_bytes(child)):
                     _kill(child)
                     return None, (
                         f"it held {held / 2**30:.2f} GiB of memory, more than the "

@@ -57,6 +57,7 @@ leases = sa.Table(
 )
 """Who lives: ``role`` is ``"owner"`` or a worker's name, ``beat`` a counter that it bumps."""
 
+studies: sa.Table = models.StudyModel.__table__
 trials: sa.Table = models.TrialModel.__table__
 params: sa.Table = models.TrialParamModel.__table__
 values: sa.Table = models.TrialValueModel.__table__

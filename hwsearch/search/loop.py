@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import optuna
@@ -27,6 +28,7 @@ from hwsearch.search import study as studies
 from hwsearch.search.known import ASKS, Known
 from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
+from hwsearch.search.offer import Artefacts, folder
 from hwsearch.search.rows import LEAF, REPEAT
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
@@ -72,8 +74,10 @@ class Search:
         on_trained: called with each scored trial, whoever told it, and its excess over each limit.
         on_change: called after each ask.
         train: runs a job.
+        store: where results go that no shared directory holds; None if one does.
         known: what was told, in earlier sessions and by other workers too.
         rejected: rows on rejected asks of this process.
+        begun: how many trials this process took.
         interrupted: whether Ctrl-C ended it.
     """
 
@@ -84,8 +88,10 @@ class Search:
     on_trained: Callable[[Trained, Mapping[str, float]], None]
     on_change: Callable[[Search], None]
     train: Train = children.run
+    store: Artefacts | None = None
     known: Known = field(init=False)
     rejected: list[dict[str, object]] = field(default_factory=list)
+    begun: int = 0
     interrupted: bool = False
     _flights: dict[int, Flight] = field(default_factory=dict)
     _asks: dict[str, int] = field(default_factory=dict)
@@ -104,6 +110,12 @@ class Search:
     def resume(self) -> None:
         """Takes in what was told before, without calling back."""
         self._take_in(resumed=True)
+
+    def call_back(self, known: Set[int]) -> None:
+        """Calls back for scored trials of earlier sessions whose numbers are not known."""
+        for trained in self.known.history:
+            if trained.candidate.number not in known:
+                self.on_trained(trained, self.task.budget.excess(trained.candidate.cost))
 
     def stop(self) -> None:
         """Ends the search: trials in training are given back."""
@@ -136,9 +148,33 @@ class Search:
             for worker in workers:
                 worker.join()
         if self._error is not None:
+            for trial_id in self._flights:  # another takes them at once
+                with suppress(StudyError):
+                    self.storage.give_back(trial_id)
             raise self._error
         if self.leases.owns:
             self.storage.finish("stopped" if self._stop.is_set() else "done")
+
+    def restored(self, trained: Trained) -> Trained | None:
+        """A scored trial with its artefact on this disk; None if that cannot be had.
+
+        Another machine's is fetched; one that was deleted is made again, and scored again.
+        """
+        if trained.tflite.is_file():
+            return trained
+        leaf = trained.candidate.configuration
+        if self.store is not None:
+            with suppress(StudyError):
+                self.store.get(folder(leaf.structure), self.task.directory)
+        if trained.tflite.is_file():
+            return trained
+        result, reason = self.train(self.task.job([leaf]), None, lambda: False)
+        artefact = None if result is None else result.of(self.task.precision(leaf))
+        if artefact is None:
+            number = trained.candidate.number
+            self.known.failures.append(f"trial {number}: its artefact is gone, and {reason}")
+            return None
+        return replace(trained, tflite=artefact.tflite, score=artefact.score)
 
     def _work(self) -> None:
         try:
@@ -160,6 +196,8 @@ class Search:
         if flight is not None:
             job = self.task.job(flight.leaves)
             result, reason = self.train(job, self.task.trial_timeout_s, self._stop.is_set)
+            if result is not None and self.store is not None:
+                self.store.put(folder(job.structure), self.task.directory)
             with self._lock:
                 self._land(flight, result, reason)
                 self.on_change(self)
@@ -277,7 +315,7 @@ class Search:
         ranks = self.task.pricing.ranks
         row = as_row(params, ranks.parameters)
         leaves = self.task.leaves(ranks.configuration(row), self.known.scored.keys())
-        self._free -= 1
+        self._free, self.begun = self._free - 1, self.begun + 1
         self._flights[begun.trial_id] = flight = Flight(begun, trial, row, leaves)
         self.leases.mine.add(begun.trial_id)
         return flight

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 import cloudpickle
+from optuna.samplers import BaseSampler
 
 from hwsearch.errors import StudyError
+from hwsearch.search import carried
 from hwsearch.search.task import Task
 from hwsearch.search.training import TRAINED
 
@@ -48,22 +50,29 @@ class Offer:
 
     Attributes:
         task: what the owner does; its ``directory`` is the owner's.
+        sampler: cloudpickled, gives a sampler; called with a number that no other worker has.
         files: by path below the directory the digest of what trials read.
         artefacts: address of the store that they are in; "" is the directory alone.
     """
 
     task: Task
+    sampler: bytes
     files: Mapping[str, str]
     artefacts: str = ""
 
     @classmethod
-    def of(cls, task: Task, artefacts: Artefacts | None = None) -> Offer:
+    def of(
+        cls,
+        task: Task,
+        sampler: Callable[[int], BaseSampler],
+        store: Artefacts | None = None,
+    ) -> Offer:
         """An offer of what lies in the task's directory, put into the store if there is one."""
         files = digests(task.directory)
-        if artefacts is not None:
-            artefacts.put(MODEL, task.directory)
-            artefacts.put(DATA, task.directory)
-        return cls(task, files, "" if artefacts is None else artefacts.address)
+        if store is not None:
+            store.put(MODEL, task.directory)
+            store.put(DATA, task.directory)
+        return cls(task, carried.dumps(sampler), files, "" if store is None else store.address)
 
     def dump(self) -> bytes:
         """The offer as bytes: a line on the versions, then a pickle."""
@@ -88,20 +97,19 @@ class Offer:
         found: Offer = cloudpickle.loads(body)
         return found
 
-    def here(self, directory: Path, artefacts: Artefacts | None) -> Task:
+    def here(self, directory: Path, store: Artefacts | None) -> Task:
         """The task with a directory of this machine, model and data in it.
 
         Args:
             directory: the study's here, shared with the owner or not.
-            artefacts: the store, where there is one; what is missing is fetched from it.
+            store: where there is one; what is missing is fetched from it.
 
         Raises:
             StudyError: model or data are not there, or not those of the search.
         """
-        if self._wrong(directory) and artefacts is not None:
-            directory.mkdir(parents=True, exist_ok=True)
-            artefacts.get(MODEL, directory)
-            artefacts.get(DATA, directory)
+        if self._wrong(directory) and store is not None:
+            store.get(MODEL, directory)
+            store.get(DATA, directory)
         wrong = self._wrong(directory)
         if wrong:
             raise StudyError(

@@ -26,6 +26,9 @@ from hwsearch.space import Configuration, Parameter
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+OWNED = "owner.lock"
+"""File of a study's directory that its owner locks."""
+
 SPEC = "hwsearch"
 """The study's attribute that says what it is of."""
 
@@ -34,14 +37,14 @@ RESULT = "result"
 
 
 @contextmanager
-def owned(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Holds the study's directory: one owner at a time; a killed owner's hold ends with it.
 
     Raises:
         StudyError: another process holds it.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "owner.lock").open("w") as lock:
+    with (directory / OWNED).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -37,6 +37,7 @@ class Task:
         timeout_s, trial_timeout_s: of the search and of each training; None is none.
         workers: trainings at once.
         threads: of TensorFlow in each.
+        memory_bytes: that each may hold; 0 is any.
         seed: of everything.
     """
 
@@ -56,6 +57,7 @@ class Task:
     workers: int
     threads: int
     seed: int
+    memory_bytes: int = 0
 
     def values(self, trained: Trained) -> list[float]:
         """The objectives of a scored trial: the metric, then the budgeted costs."""
@@ -98,6 +100,7 @@ class Task:
             custom_objects=self.custom_objects,
             seed=self.seed,
             threads=self.threads,
+            memory_bytes=self.memory_bytes,
         )
 
     def leaves(self, configuration: Configuration, scored: Set[str]) -> list[Configuration]:

@@ -68,6 +68,7 @@ class Job:
         custom_objects: carried, the model's classes that are not Keras' own, by name.
         seed: of the training.
         threads: that TensorFlow may use.
+        memory_bytes: that its process may hold; 0 is any.
     """
 
     directory: Path
@@ -82,6 +83,7 @@ class Job:
     custom_objects: bytes
     seed: int
     threads: int
+    memory_bytes: int = 0
 
     @property
     def folder(self) -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +20,39 @@ from hwsearch.budget import Budget
 from hwsearch.graph.binding import Binding
 from hwsearch.graph.tflite import read
 from hwsearch.pricing import Pricing, Scheme, layout
-from hwsearch.search.lease import Leases
+from hwsearch.search.database import Database
 from hwsearch.search.loop import Search
+from hwsearch.search.own import owned
 from hwsearch.search.sampler import tpe
-from hwsearch.search.study import local, open_study
+from hwsearch.search.study import local
 from hwsearch.search.task import Task
 from hwsearch.space import Ranks, Space
 
-WIDTH = 32
+WIDTHS = (32,)
 
 
-def pricing(space: Space) -> Pricing:
-    """A network 16 → 32 → 10 whose hidden width is the group ``"hidden"``."""
+def pricing(space: Space, widths: tuple[int, ...] = WIDTHS) -> Pricing:
+    """A dense network 16 → widths → 10; each hidden width is a group. They must differ."""
     network = Network(np.random.default_rng(0))
     x = network.input((1, 16))
-    x = network.dense(x, WIDTH, activation="relu")
+    for width in widths:
+        x = network.dense(x, width, activation="relu")
     graph = read(network.finish(network.dense(x, 10))).graph
     rank = 4
     base = np.array([[1] * (rank - len(t.shape)) + list(t.shape) for t in graph.tensors])
-    places = np.flatnonzero(base.reshape(-1) == WIDTH)
-    ones = np.ones(len(places), np.int64)
+    flat = base.reshape(-1)
+    places = np.flatnonzero(np.isin(flat, widths))
     binding = Binding(
-        groups=("hidden",),
-        widths=np.array([WIDTH]),
-        least=np.array([1]),
+        groups=tuple(f"hidden{i}" for i in range(len(widths))),
+        widths=np.array(widths),
+        least=np.ones(len(widths), np.int64),
         base=base,
-        sizes=np.array([[0, 1]]),
+        sizes=np.concatenate(
+            [np.zeros((len(widths), 1), np.int64), np.eye(len(widths), dtype=np.int64)], axis=1
+        ),
         places=places,
-        rows=ones * 0,
-        factors=ones,
+        rows=np.array([widths.index(int(flat[p])) for p in places]),
+        factors=np.ones(len(places), np.int64),
     )
     found, indexes = layout(binding, graph)
     weights = np.array([graph.ops[i].inputs[1] for i in indexes])
@@ -57,38 +62,34 @@ def pricing(space: Space) -> Pricing:
 
 @contextmanager
 def searching(
-    task: Task, spec: dict[str, object] | None = None, url: str = "", **more: Any
+    task: Task,
+    spec: dict[str, object] | None = None,
+    url: str = "",
+    waiting: Sequence[Mapping[str, int]] = (),
+    **more: Any,
 ) -> Iterator[Search]:
     """A search of the task as its owner, with a database in its directory unless told where."""
-    url, parameters = url or local(task.directory), task.pricing.ranks.parameters
-    storage = open_study(url, task.name, task.directions(), spec or {}, parameters)
-    leases = Leases(storage)
-    leases.own()
-    with leases:
-        storage.start(task.trials, b"", [])
-        given = {"on_trained": lambda trained, excess: None, "on_change": lambda search: None}
-        search = Search(task, storage, leases, tpe(0, storage.told()), **(given | more))
-        search.resume()
-        yield search
+    given = {"on_trained": lambda trained, excess: None, "on_change": lambda search: None}
+    with owned(task, spec or {}, url or None) as study:
+        yield study.search(partial(tpe, 0), waiting, **(given | more))
 
 
 def trials(task: Task, url: str = "") -> list[FrozenTrial]:
     """What Optuna itself reads of the task's study."""
-    return optuna.load_study(
-        study_name=task.name, storage=url or local(task.directory)
-    ).get_trials()
+    with Database(url or local(task.directory)).optuna() as storage:
+        return optuna.load_study(study_name=task.name, storage=storage).get_trials()
 
 
-def task(directory: Path, budget: Budget, trials: int) -> Task:
+def task(directory: Path, budget: Budget, trials: int, widths: tuple[int, ...] = WIDTHS) -> Task:
     """A task over it; its directory holds no model, so every training fails."""
     space = Space(activation_bits=(8,))
     return Task(
         directory=directory,
         name="by-hand",
-        pricing=pricing(space),
+        pricing=pricing(space, widths),
         budget=budget,
         space=space,
-        op_indexes=(0, 1),
+        op_indexes=tuple(range(len(widths) + 1)),
         mode="max",
         loss=cloudpickle.dumps("mse"),
         metric=cloudpickle.dumps(None),

@@ -14,7 +14,7 @@ from search.tasks import searching, task
 from hwsearch.budget import Budget
 from hwsearch.errors import StudyError
 from hwsearch.search.bootstrap import POINTS, bootstrap
-from hwsearch.search.study import local, open_study, owned
+from hwsearch.search.study import local, locked, open_study
 
 TESTS = Path(__file__).parents[1]
 
@@ -83,7 +83,11 @@ def test_an_unreadable_study_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_study_has_one_owner(tmp_path: Path) -> None:
-    with owned(tmp_path), pytest.raises(StudyError, match="another search owns"), owned(tmp_path):
+    with (
+        locked(tmp_path),
+        pytest.raises(StudyError, match="another search owns"),
+        locked(tmp_path),
+    ):
         pass
 
 

@@ -1,0 +1,87 @@
+"""Owning a search: one process creates the study, offers it to workers, and decides its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.samplers import BaseSampler
+
+from hwsearch.candidate import Trained
+from hwsearch.search import children
+from hwsearch.search.lease import Leases
+from hwsearch.search.loop import Search, Train
+from hwsearch.search.offer import Artefacts, Offer
+from hwsearch.search.storage import Storage
+from hwsearch.search.study import local, locked, open_study
+from hwsearch.search.task import Task
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A study that this process owns.
+
+    Attributes:
+        task: what it searches.
+        storage: the durable study.
+        leases: this process's.
+    """
+
+    task: Task
+    storage: Storage
+    leases: Leases
+
+    def search(
+        self,
+        sampler: Callable[[int], BaseSampler],
+        waiting: Sequence[Mapping[str, int]],
+        on_trained: Callable[[Trained, Mapping[str, float]], None],
+        on_change: Callable[[Search], None],
+        *,
+        store: Artefacts | None = None,
+        train: Train = children.run,
+    ) -> Search:
+        """Opens the search for workers and takes in what was told before.
+
+        Args:
+            sampler: gives a sampler; called with how many trials there are, by a worker with a
+                number of its own. It is sent to workers by cloudpickle.
+            waiting: params of trials that a new study begins with.
+            on_trained, on_change, store, train: see :class:`Search`.
+
+        Raises:
+            StudyError: the database or the store does not answer.
+        """
+        offer = Offer.of(self.task, sampler, store)
+        self.storage.start(self.task.trials, offer.dump(), waiting)
+        made = sampler(self.storage.told())
+        search = Search(
+            self.task, self.storage, self.leases, made, on_trained, on_change, train, store
+        )
+        search.resume()
+        return search
+
+
+@contextmanager
+def owned(task: Task, spec: Mapping[str, Any], url: str | None = None) -> Iterator[Owned]:
+    """A study, new or gone on with, that no other process may own until the block is left.
+
+    Args:
+        task: its name and directory say which.
+        spec: what the search is of.
+        url: of the database; default a file in the directory.
+
+    Raises:
+        StudyError: another process owns it, it cannot be read, or is of another search.
+    """
+    with locked(task.directory):
+        parameters = task.pricing.ranks.parameters
+        where = url or local(task.directory)
+        storage = open_study(where, task.name, task.directions(), spec, parameters)
+        with closing(storage.base):
+            leases = Leases(storage)
+            leases.own()
+            with leases:
+                yield Owned(task, storage, leases)
