@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
+from hwsearch import archive
 from hwsearch.errors import ConversionError, ModelFileError
 from hwsearch.graph import flatbuffer, keras_channels
 from hwsearch.quiet import silence
@@ -19,14 +21,18 @@ SIGNATURE = "serving_default"
 """Name of the one signature of every file that :func:`to_float_tflite` writes."""
 
 
-def load_model(path: str | Path) -> keras.Model:
+def load_model(path: str | Path, trusted: bool = False) -> keras.Model:
     """The Keras 3 model in a ``.keras`` or ``.h5`` file, compiled if that can be restored.
 
-    Code that the file carries (pickled lambdas) is not run: Keras' safe mode stays on.
+    Args:
+        path: of the file.
+        trusted: run the code that the file carries (lambdas). Otherwise Keras' safe mode stays on
+            and a file with code is refused: whoever made it could do anything here.
 
     Raises:
         ModelFileError: no such file, another kind of file, damaged, made by Keras 2 in a way that
-            Keras 3 cannot read, or with classes that are not registered.
+            Keras 3 cannot read, with code, or with classes that are not registered; an archive
+            whose names lead out of it or that unpacks to far more than it is.
     """
     path = Path(path)
     if path.suffix not in (".keras", ".h5"):
@@ -35,18 +41,25 @@ def load_model(path: str | Path) -> keras.Model:
         )
     if not path.is_file():
         raise ModelFileError(f"there is no file {path}.")
+    archive.check(path, ModelFileError)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with contextlib.suppress(Exception):
-            return keras.models.load_model(path, safe_mode=True)
+            return keras.models.load_model(path, safe_mode=not trusted)
         try:  # .h5 files name losses in ways that Keras 3 no longer knows; the network is whole
-            return keras.models.load_model(path, compile=False, safe_mode=True)
+            return keras.models.load_model(path, compile=False, safe_mode=not trusted)
         except Exception as error:
+            if not trusted and re.search("[Ll]ambda", str(error)):
+                raise ModelFileError(
+                    f"{path} carries Python code, in a lambda, which would run as it is loaded. "
+                    "Make the lambda a layer; or, if you trust whoever made the file: "
+                    "--trust-model, or in Python pass the model that "
+                    "keras.models.load_model(path, safe_mode=False) gives."
+                ) from error
             raise ModelFileError(
                 f"{path} cannot be read as a Keras 3 model: {_reason(error)} Expected a file that "
-                "keras.models.load_model opens in safe mode. Custom classes need "
-                "@keras.saving.register_keras_serializable() and their module imported; lambdas "
-                "must become layers."
+                "keras.models.load_model opens. Custom classes need "
+                "@keras.saving.register_keras_serializable() and their module imported."
             ) from error
 
 

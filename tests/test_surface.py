@@ -20,8 +20,8 @@ PUBLIC = [
 ]  # fmt: skip
 
 ORDER = [
-    "errors", "quiet", "graph", "board", "cost", "backends.backend", "codegen", "backends",
-    "convert", "data",
+    "errors", "archive", "quiet", "graph", "board", "cost", "backends.backend", "codegen",
+    "backends", "convert", "data", "data_files",
     "distillation",
     "compress", "source", "estimation", "budget", "space_schema",
     "configuration",

@@ -186,6 +186,16 @@ def same_shape(graph: Graph, op: Op) -> bool:
     return _shape(graph, op.inputs[0]) == _made(graph, op) and 0 not in _made(graph, op)
 
 
+def to_float(graph: Graph, op: Op) -> bool:
+    """a float output."""
+    return graph.tensors[op.outputs[0]].dtype.startswith("float")
+
+
+def to_integer(graph: Graph, op: Op) -> bool:
+    """an integer output."""
+    return not graph.tensors[op.outputs[0]].dtype.startswith("float")
+
+
 def same_elements(graph: Graph, op: Op) -> bool:
     """an output of as many elements as its input."""
     return graph.tensors[op.inputs[0]].elements == graph.tensors[op.outputs[0]].elements > 0
@@ -244,6 +254,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "fully_connected": (units, bias),
     **dict.fromkeys(("average_pool_2d", "max_pool_2d"), (images, same_channels, window)),
     **dict.fromkeys(_UNARY, (same_shape,)),
+    "quantize": (same_shape, to_integer),
+    "dequantize": (same_shape, to_float),
     **dict.fromkeys(_BINARY, (broadcast,)),
     **dict.fromkeys(("reshape", "squeeze", "expand_dims"), (same_elements,)),
     **dict.fromkeys(_REDUCED, (reduced,)),

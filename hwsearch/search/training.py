@@ -175,7 +175,8 @@ def _train(job: Job) -> Result:
     from hwsearch.search import original as shared
 
     started = time.monotonic()
-    original, space = load_model(job.directory / "model.keras"), job.space
+    # The search wrote this file, from a model that ran in its own process already.
+    original, space = load_model(job.directory / "model.keras", trusted=True), job.space
     data, loss = Samples.load(job.directory / "data" / "train"), carried.loads(job.loss)
     evidence = Evidence(data, loss, job.seed)
     teacher, notes = shared.taught(job.directory, original, data, loss, space)
