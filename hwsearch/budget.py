@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from hwsearch.board import Board, boards
+from hwsearch.board import GENERIC, Board, boards
+from hwsearch.board import board as board_of
 from hwsearch.cost.cost import COSTS, Cost, CostColumns, Floats
 from hwsearch.errors import BudgetError
 
@@ -151,6 +152,31 @@ class Budget:
         if self.accuracy is not None:
             texts.append(f"metric at least {self.accuracy:g}")
         return ", ".join(texts) or "no limits"
+
+
+def target(budget: Budget | str, board: str | Board | None) -> tuple[Board, Budget]:
+    """The board, and the budget with the board's own limits.
+
+    Args:
+        budget: the limits, or a board's name alone.
+        board: a name of the catalogue or a Board; None is a generic Cortex-M4.
+
+    Raises:
+        BudgetError: two boards are named, or the budget is none.
+        UnknownNameError: no such board.
+    """
+    if isinstance(budget, str):
+        if board is not None:
+            raise BudgetError(
+                f"budget={budget!r} names a board and board={board!r} another. Give one of them."
+            )
+        board, budget = budget, Budget()
+    if not isinstance(budget, Budget):
+        raise BudgetError(
+            f"budget is a {type(budget).__name__}, expected a hwsearch.Budget or a board's name."
+        )
+    on = GENERIC if board is None else board if isinstance(board, Board) else board_of(board)
+    return on, budget.on(on)
 
 
 def shown(name: str, value: float) -> str:

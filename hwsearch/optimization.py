@@ -10,34 +10,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hwsearch.artefacts import RunArtefacts
-from hwsearch.board import GENERIC, Board
-from hwsearch.board import board as board_of
-from hwsearch.budget import Budget
-from hwsearch.candidate import Candidate, NearestMiss, Trained, Verified
+from hwsearch.board import Board
+from hwsearch.budget import Budget, target
+from hwsearch.candidate import NearestMiss, Trained, Verified
 from hwsearch.device import port_of
-from hwsearch.errors import BudgetError, InputError
+from hwsearch.errors import InputError
+from hwsearch.finalists import nearest_miss, proven
 from hwsearch.metric import Mode
-from hwsearch.pareto import choose, pareto
-from hwsearch.problem import Given, Problem, problem
+from hwsearch.pareto import choose
+from hwsearch.problem import Given, Problem, custom_objects, problem
 from hwsearch.progress import Progress
 from hwsearch.proof import emulator_of
-from hwsearch.report import Report, heaviest
+from hwsearch.report import Report
 from hwsearch.search import carried, children
 from hwsearch.search.bootstrap import Bootstrap, bootstrap
 from hwsearch.search.loop import Search
 from hwsearch.search.own import owned
 from hwsearch.search.resident import parse_bytes, share_of
 from hwsearch.search.sampler import tpe
-from hwsearch.search.task import Task, objectives
+from hwsearch.search.task import Task
 from hwsearch.space import Space
 from hwsearch.track import Tracker, preload
 from hwsearch.verification import verify
-
-FINALISTS = 6
-"""Models of the front that are verified, the chosen one among them."""
 
 
 def optimize(
@@ -109,7 +104,7 @@ def optimize(
         RefusedError: no backend runs the model.
     """
     started = time.monotonic()
-    on, limits = _target(budget, board)
+    on, limits = target(budget, board)
     for name, value, least in (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"{name}={value!r} is not a whole number from {least}.")
@@ -164,22 +159,6 @@ def optimize(
     return report
 
 
-def _target(budget: Budget | str, board: str | Board | None) -> tuple[Board, Budget]:
-    """The board, and the budget with the board's own limits."""
-    if isinstance(budget, str):
-        if board is not None:
-            raise BudgetError(
-                f"budget={budget!r} names a board and board={board!r} another. Give one of them."
-            )
-        board, budget = budget, Budget()
-    if not isinstance(budget, Budget):
-        raise BudgetError(
-            f"budget is a {type(budget).__name__}, expected a hwsearch.Budget or a board's name."
-        )
-    on = GENERIC if board is None else board if isinstance(board, Board) else board_of(board)
-    return on, budget.on(on)
-
-
 def _task(
     found: Problem,
     budget: Budget,
@@ -203,7 +182,7 @@ def _task(
         mode=found.metric.mode,
         loss=carried.dumps(found.loss),
         metric=carried.dumps(found.metric),
-        custom_objects=carried.dumps(found.custom_objects()),
+        custom_objects=carried.dumps(custom_objects(found.model)),
         trials=trials,
         timeout_s=timeout,
         trial_timeout_s=trial_timeout,
@@ -270,36 +249,22 @@ def _report(
 ) -> Report:
     """Verifies the finalists, chooses, and puts the report together."""
     budget, mode = task.budget, found.metric.mode
-    disqualified: list[tuple[Verified, str]] = []
-    finalists: list[Verified] = []
-    winner: Verified | None = None
-    pool = list(search.known.history)
-    try:
-        while winner is None and (best := choose(pool, mode, budget)) is not None:
-            known = {v.trained.candidate.number for v in finalists}
-            wanted = [
-                t for t in _finalists(pool, best, budget, mode) if t.candidate.number not in known
-            ]
-            here = [t for t in map(search.restored, wanted) if t is not None]
-            held, thrown = verify(
-                here,
-                found.report,
-                found.outputs,
-                found.metric,
-                found.pricing,
-                budget,
-                device,
-                task.workers + 1,
-            )
-            finalists += held
-            disqualified += thrown
-            out = {t.candidate.number for t in wanted} - {t.candidate.number for t in here}
-            out |= {v.trained.candidate.number for v, _ in thrown}
-            number = best.candidate.number
-            winner = next((v for v in finalists if v.trained.candidate.number == number), None)
-            pool = [t for t in pool if t.candidate.number not in out]
-    except KeyboardInterrupt:  # what was verified so far is reported
-        search.interrupted = True
+
+    def check(wanted: list[Trained]) -> tuple[list[Verified], list[tuple[Verified, str]]]:
+        here = [t for t in map(search.restored, wanted) if t is not None]
+        return verify(
+            here,
+            found.report,
+            found.outputs,
+            found.metric,
+            found.pricing,
+            budget,
+            device,
+            task.workers + 1,
+        )
+
+    proof = proven(search.known.history, mode, budget, check)
+    search.interrupted |= proof.interrupted
     structures = {t.candidate.configuration.structure for t in search.known.history}
     return Report(
         study=task.name,
@@ -309,16 +274,16 @@ def _report(
         mode=mode,
         original=found.original,
         original_tflite_bytes=found.int8_bytes,
-        finalists=tuple(finalists),
-        winner=winner,
-        nearest_miss=None if winner is not None else _miss(found, screened, search),
+        finalists=proof.finalists,
+        winner=proof.winner,
+        nearest_miss=None if proof.winner is not None else _miss(found, screened, search),
         asked=search.known.counts.asked,
         rejected=search.known.counts.rejected,
         screened=screened.screened,
         trained=len(structures),
         scored=len(search.known.history),
         failed=search.known.counts.failed,
-        disqualified=tuple(disqualified),
+        disqualified=proof.disqualified,
         seconds=time.monotonic() - started,
         interrupted=search.interrupted,
         notes=(*found.notes, *search.known.failures[:5]),
@@ -328,47 +293,9 @@ def _report(
     )
 
 
-def _finalists(pool: list[Trained], best: Trained, budget: Budget, mode: Mode) -> list[Trained]:
-    """The chosen trial and others of the front of the search half, evenly over the metric."""
-    from hwsearch.pareto import inside
-
-    fits = [t for t in pool if inside(t, budget, mode)]
-    values = np.array(
-        [
-            [t.score.value, *(getattr(t.candidate.cost, c) or 0 for c in objectives(budget))]
-            for t in fits
-        ]
-    )
-    directions: list[Mode] = [mode, *(["min"] * (values.shape[1] - 1))]  # type: ignore[list-item]
-    front = [
-        t for t, on in zip(fits, pareto(values, directions), strict=True) if on and t is not best
-    ]
-    front.sort(key=lambda t: t.score.value, reverse=mode == "max")
-    if len(front) > FINALISTS - 1:
-        front = [
-            front[i] for i in np.linspace(0, len(front) - 1, FINALISTS - 1).round().astype(int)
-        ]
-    return [best, *front]
-
-
 def _miss(found: Problem, screened: Bootstrap, search: Search) -> NearestMiss | None:
     """What came nearest where nothing fits."""
     if screened.excess <= 0:
         return None  # configurations fit, but none was trained, or none is accurate enough
     configuration = found.pricing.ranks.configuration(screened.nearest)
-    cost = found.pricing.cost(configuration)
-    excess = search.task.budget.excess(cost)
-    limit = max(excess, key=lambda name: excess[name])
-    op = heaviest(cost, limit)
-    share = {"flash_bytes": "flash_bytes", "ram_bytes": "live_bytes"}.get(limit, "cycles")
-    second = 1 / (found.pricing.board.clock_hz or 1)
-    scale = {"latency_s": second, "energy_j": second * (found.pricing.board.power_w or 0)}
-    taken = 0.0 if op is None else float(getattr(op, share) or 0) * scale.get(limit, 1)
-    return NearestMiss(
-        Candidate(-1, configuration, cost),
-        limit,
-        excess[limit],
-        -1 if op is None else op.index,
-        "" if op is None else op.kind,
-        taken,
-    )
+    return nearest_miss(found.pricing, search.task.budget, configuration)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from hwsearch.backends import Backend, backend, backends
 from hwsearch.board import Board
 from hwsearch.candidate import Score
-from hwsearch.compress import structured
-from hwsearch.compress.quantize import calibrate, quantize
-from hwsearch.convert import load_model, names, to_float_tflite
+from hwsearch.conversion import priced
+from hwsearch.convert import load_model, names
 from hwsearch.data import Port, Samples, generated, samples
-from hwsearch.errors import DataError, RefusedError
-from hwsearch.graph import Graph, keras_channels
-from hwsearch.graph.binding import bind
-from hwsearch.graph.tflite import read
+from hwsearch.errors import DataError
+from hwsearch.graph import keras_channels
 from hwsearch.metric import ALIASES, OF_LOSS, PER_SAMPLE, Metric, Mode, metric
-from hwsearch.pricing import Pricing, Scheme, layout, scheme
-from hwsearch.space import Ranks, Space
+from hwsearch.pricing import Pricing
+from hwsearch.space import Space
 from hwsearch.train import predict
 
 GENERATED = 512
@@ -81,13 +77,6 @@ class Problem:
         """What loss and metric are, as far as text can tell: a study is of one goal."""
         return [_identity(self.loss), self.metric.name, self.metric.mode, _identity(self.metric)]
 
-    def custom_objects(self) -> dict[str, type]:
-        """The classes of layers that are not Keras' own, by name: processes that load the model
-        need them."""
-        classes = {type(layer) for _, layer in keras_channels.layers(self.model)}
-        own = (c for c in classes if not c.__module__.startswith("keras."))
-        return {keras.saving.get_registered_name(c): c for c in own}
-
     def save(self, directory: Path) -> None:
         """Writes what trial processes read: ``model.keras`` and ``data/``."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -121,39 +110,24 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
     """
     if isinstance(model, str | Path):
         model = load_model(model)
-    groups = keras_channels.groups(model)
-    loss, chosen, parts, notes = _data(model, given)
-    train, search, report = parts
+    keras_channels.check_model(model)
+    loss, chosen, (train, search, report), notes = parts(model, given)
     outputs = predict(model, report.inputs)
-    base, binding = bind(
-        groups, lambda keep: to_float_tflite(structured.prune(model, groups, keep))
-    )
-    calibration = calibrate(base.content, train.inputs)
-    frozen = sorted({f"{layer} ({why})" for layer, why in groups.frozen if _is_unknown(why)})
-    notes += [f"frozen, not pruned: {', '.join(frozen)}"] if frozen else []
-
-    space = given.space or Space()
-    found, op_indexes = layout(binding, calibration.model.graph)
-    schemes: dict[int, Scheme] = {}
-    graphs: dict[int, Graph] = {}
-    int8_bytes = 0
-    for bits in space.activation_bits:
-        content = quantize(calibration, bits, {})
-        graphs[bits] = read(content, f"the model at {bits}-bit activations").graph
-        schemes[bits] = scheme(graphs[bits], binding, base.graph, op_indexes)
-        int8_bytes = len(content) if bits == 8 or not int8_bytes else int8_bytes
-    runtimes, space, said = _runnable(_named(given.backends), space, graphs)
-    pricing = Pricing(board, Ranks(space, found, runtimes), schemes)
+    found = priced(model, board, train.inputs, given.backends, given.space)
     return Problem(
         model, train, search, report, loss, chosen,
         chosen.score(report.targets, outputs, "Keras"), outputs,
-        space, pricing, op_indexes, int8_bytes, tuple(notes + said),
+        found.space, found.pricing, found.op_indexes, found.int8_bytes,
+        (*notes, *found.notes),
     )  # fmt: skip
 
 
-def _is_unknown(reason: str) -> bool:
-    """Whether a layer is frozen for not being understood, not for being at the network's edge."""
-    return "not a layer of Keras" in reason or "not understood" in reason
+def custom_objects(model: Any) -> dict[str, type]:
+    """The classes of a model's layers that are not Keras' own, by name: processes that load the
+    model need them."""
+    classes = {type(layer) for _, layer in keras_channels.layers(model)}
+    own = (c for c in classes if not c.__module__.startswith("keras."))
+    return {keras.saving.get_registered_name(c): c for c in own}
 
 
 def _identity(thing: Any) -> object:
@@ -174,48 +148,17 @@ def _identity(thing: Any) -> object:
     return str(thing)
 
 
-def _named(wanted: tuple[str, ...] | None) -> tuple[Backend, ...]:
-    """The backends asked for, else those whose artefacts can be proven here."""
-    if wanted is None:
-        return tuple(b for b in backends().values() if b.buildable)
-    return tuple(backend(name) for name in wanted)
-
-
-def _runnable(
-    runtimes: tuple[Backend, ...], space: Space, graphs: dict[int, Graph]
-) -> tuple[tuple[Backend, ...], Space, list[str]]:
-    """Backends and activation widths that run the model; why the others do not."""
-    said: list[str] = []
-    runs: dict[str, set[int]] = {}
-    for runtime in runtimes:
-        for bits, graph in graphs.items():
-            if bits not in runtime.activation_bits:
-                continue
-            refusals = runtime.refusals(graph)
-            if refusals:
-                said.append(f"{runtime.name} refuses {bits}-bit activations: {refusals[0]}")
-            else:
-                runs.setdefault(runtime.name, set()).add(bits)
-    if not runs:
-        raise RefusedError("no backend runs this model. " + " ".join(said))
-    # A width that a runtime has, but refuses for this model, would be offered to it: widths are
-    # kept that the first runtime runs, and runtimes that refuse none of them.
-    first = next(r.name for r in runtimes if r.name in runs)
-    common = tuple(b for b in space.activation_bits if b in runs[first])
-    kept = tuple(
-        r
-        for r in runtimes
-        if r.name in runs
-        and {b for b in common if b in r.activation_bits} <= runs[r.name]
-        and runs[r.name] & set(common)
-    )
-    return kept, replace(space, activation_bits=common), said
-
-
-def _data(
+def parts(
     model: Any, given: Given
 ) -> tuple[Any, Metric, tuple[Samples, Samples, Samples], list[str]]:
-    """(loss, metric, (train, search, report), notes)."""
+    """What a caller's data and goals are for a model: read, checked, split.
+
+    Returns:
+        (loss, metric, (train, search, report), notes on what was made up or left out).
+
+    Raises:
+        DataError: data that does not match the model, or neither loss nor metric.
+    """
     in_names, out_names = names(model)
     inputs = [Port(n, tuple(t.shape[1:])) for n, t in zip(in_names, model.inputs, strict=True)]
     outputs = [Port(n, tuple(t.shape[1:])) for n, t in zip(out_names, model.outputs, strict=True)]

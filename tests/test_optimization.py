@@ -25,7 +25,7 @@ from hwsearch.errors import (
 from hwsearch.evaluate import quantized
 from hwsearch.graph.tflite import read
 from hwsearch.metric import metric
-from hwsearch.problem import Given, _data
+from hwsearch.problem import Given, parts
 from hwsearch.report import Report
 
 TRAIN, VAL = digits.data()
@@ -183,7 +183,7 @@ def test_what_a_metric_means_follows_from_the_loss() -> None:
     grey = np.linspace(0, 1, x.size, dtype=np.float32).reshape(x.shape)
     for targets, name in ((grey, "mse"), ((grey > 0.5).astype(np.float32), "binary_accuracy")):
         given = Given(data=(x, targets), validation_data=(x, targets), loss="binary_crossentropy")
-        assert _data(auto, given)[1].name == name
+        assert parts(auto, given)[1].name == name
     right = (grey > 0.5).astype(np.float32)
     assert metric("accuracy", None).score([right], [right], "").value == 1
     assert metric("accuracy", None).score([right], [1 - right], "").value == 0

@@ -28,10 +28,8 @@ ORDER = [
     "space",
     "candidate", "pricing", "train", "metric", "oracle", "evaluate", "microbenchmarks", "device",
     "proof", "objectives", "pareto", "record", "table", "plot", "page", "export", "report", "runs",
-    "track",
-    "artefacts",
-    "progress", "verification", "problem", "search", "calibrate", "calibrate_device",
-    "optimization", "doctor", "commands", "cli",
+    "track", "artefacts", "progress", "verification", "conversion", "problem", "search",
+    "finalists", "calibrate", "calibrate_device", "optimization", "doctor", "commands", "cli",
 ]  # fmt: skip
 """A file imports only from lines before its own; see DESIGN. The costs come before the backends,
 which are put together from them."""

@@ -1,0 +1,112 @@
+"""Finalists: which trials are verified, which of them is deployed, and the nearest miss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsearch.budget import Budget
+from hwsearch.candidate import Candidate, NearestMiss, Trained, Verified
+from hwsearch.pareto import Mode, choose, inside, pareto
+from hwsearch.pricing import Pricing
+from hwsearch.report import heaviest
+from hwsearch.search.task import objectives
+from hwsearch.space import Configuration
+
+FINALISTS = 6
+"""Models of the front that are verified, the chosen one among them."""
+
+Check = Callable[[list[Trained]], tuple[list[Verified], list[tuple[Verified, str]]]]
+"""Verifies trials: (those that hold, those that do not with the reason)."""
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What verification left of a search.
+
+    Attributes:
+        finalists: those that hold.
+        winner: the one to deploy, None when none holds.
+        disqualified: those that do not, each with the reason.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    finalists: tuple[Verified, ...]
+    winner: Verified | None
+    disqualified: tuple[tuple[Verified, str], ...]
+    interrupted: bool
+
+
+def proven(history: Sequence[Trained], mode: Mode, budget: Budget, check: Check) -> Proven:
+    """Verifies the front of a search, and goes on until the chosen trial holds or none is left.
+
+    Args:
+        history: the scored trials.
+        mode: of the metric.
+        budget: the limits.
+        check: verifies.
+    """
+    disqualified: list[tuple[Verified, str]] = []
+    finalists: list[Verified] = []
+    winner: Verified | None = None
+    interrupted, pool = False, list(history)
+    try:
+        while winner is None and (best := choose(pool, mode, budget)) is not None:
+            known = {v.trained.candidate.number for v in finalists}
+            wanted = [
+                t for t in candidates(pool, best, budget, mode) if t.candidate.number not in known
+            ]
+            held, thrown = check(wanted)
+            finalists += held
+            disqualified += thrown
+            out = {t.candidate.number for t in wanted}
+            out -= {v.trained.candidate.number for v in held}  # what is gone is neither
+            number = best.candidate.number
+            winner = next((v for v in finalists if v.trained.candidate.number == number), None)
+            pool = [t for t in pool if t.candidate.number not in out]
+    except KeyboardInterrupt:  # what was verified so far is reported
+        interrupted = True
+    return Proven(tuple(finalists), winner, tuple(disqualified), interrupted)
+
+
+def candidates(pool: list[Trained], best: Trained, budget: Budget, mode: Mode) -> list[Trained]:
+    """The chosen trial and others of the front of the search half, evenly over the metric."""
+    fits = [t for t in pool if inside(t, budget, mode)]
+    values = np.array(
+        [
+            [t.score.value, *(getattr(t.candidate.cost, c) or 0 for c in objectives(budget))]
+            for t in fits
+        ]
+    )
+    directions: list[Mode] = [mode, *(["min"] * (values.shape[1] - 1))]  # type: ignore[list-item]
+    front = [
+        t for t, on in zip(fits, pareto(values, directions), strict=True) if on and t is not best
+    ]
+    front.sort(key=lambda t: t.score.value, reverse=mode == "max")
+    if len(front) > FINALISTS - 1:
+        front = [
+            front[i] for i in np.linspace(0, len(front) - 1, FINALISTS - 1).round().astype(int)
+        ]
+    return [best, *front]
+
+
+def nearest_miss(pricing: Pricing, budget: Budget, configuration: Configuration) -> NearestMiss:
+    """By how much a configuration misses its budget, and the operator behind it."""
+    cost = pricing.cost(configuration)
+    excess = budget.excess(cost)
+    limit = max(excess, key=lambda name: excess[name])
+    op = heaviest(cost, limit)
+    share = {"flash_bytes": "flash_bytes", "ram_bytes": "live_bytes"}.get(limit, "cycles")
+    second = 1 / (pricing.board.clock_hz or 1)
+    scale = {"latency_s": second, "energy_j": second * (pricing.board.power_w or 0)}
+    taken = 0.0 if op is None else float(getattr(op, share) or 0) * scale.get(limit, 1)
+    return NearestMiss(
+        Candidate(-1, configuration, cost),
+        limit,
+        excess[limit],
+        -1 if op is None else op.index,
+        "" if op is None else op.kind,
+        taken,
+    )
