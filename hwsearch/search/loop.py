@@ -20,15 +20,15 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hwsearch.candidate import Candidate, Trained
+from hwsearch.candidate import Trained
 from hwsearch.cost.cost import COSTS, CostColumns
 from hwsearch.errors import StudyError
 from hwsearch.search import children
-from hwsearch.search import study as studies
 from hwsearch.search.known import ASKS, Known
 from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
 from hwsearch.search.offer import Artefacts, folder
+from hwsearch.search.outcome import excess_of, outcomes, scored
 from hwsearch.search.rows import LEAF, REPEAT
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
@@ -264,13 +264,13 @@ class Search:
         trial = self._memory.begin(begun.params)
         self.known.counts.asked += 1
         flight = self._flight(begun, trial, begun.params)
-        excess, costs = self._excess(flight.leaves[0])
+        excess, costs = excess_of(self.task, flight.leaves[0])
         known = self.known.scored.get(flight.leaves[0].digest)
         if any(value > 0 for value in excess.values()):
             self._note(begun.number, flight.leaves[0], costs, excess)
             told = create_trial(state=TrialState.PRUNED, constraints=excess)
         elif known is not None:
-            told = self._told(known, {REPEAT: True})
+            told = scored(self.task, known, {REPEAT: True})
         else:
             return flight
         self.storage.tell(begun, told)
@@ -284,7 +284,7 @@ class Search:
         parameters = self.task.pricing.ranks.parameters
         row = as_row(trial.params, parameters)
         configuration = self.task.pricing.ranks.configuration(row)
-        excess, costs = self._excess(configuration)
+        excess, costs = excess_of(self.task, configuration)
         known = self.known.scored.get(configuration.digest)
         if any(value > 0 for value in excess.values()):
             self.known.counts.rejected += 1
@@ -325,7 +325,11 @@ class Search:
 
     def _land(self, flight: Flight, result: Result | None, reason: str) -> None:
         """Tells what came of a training, all at once; or gives the trial back, or fails it."""
-        told = [] if result is None else self._outcomes(flight, result)
+        distributions = self.storage.rows.distributions
+        told = []
+        if result is not None:
+            asked = flight.begun.number
+            told = outcomes(self.task, distributions, asked, flight.row, flight.leaves, result)
         if result is not None and (not told or LEAF in told[0].user_attrs):
             told, reason = [], "its metric is NaN"
         if told:
@@ -340,44 +344,6 @@ class Search:
                 f"trainings of the study in {self.task.directory} cannot be written: {reason}. "
                 "Free disk space; the same call goes on where this one stopped."
             )
-
-    def _outcomes(self, flight: Flight, result: Result) -> list[FrozenTrial]:
-        """What to tell of each leaf that was scored; the asked one comes first if it was."""
-        told = []
-        for leaf in flight.leaves:
-            asked = leaf is flight.leaves[0]
-            artefact = result.of(self.task.precision(leaf))
-            if artefact is None or math.isnan(artefact.score.value):
-                continue
-            candidate = Candidate(flight.begun.number, leaf, self.task.pricing.cost(leaf))
-            seconds = result.train_s if asked else 0.0
-            trained = Trained(
-                candidate, artefact.tflite, artefact.score, result.curve, seconds, result.notes
-            )
-            marks = {studies.RESULT: studies.result(trained, self.task.directory)}
-            row = flight.row if asked else self.task.pricing.ranks.ranks(leaf, flight.row)
-            told.append(self._told(trained, marks if asked else {**marks, LEAF: True}, row))
-        return told
-
-    def _told(
-        self, trained: Trained, marks: Mapping[str, object], row: list[int] | None = None
-    ) -> FrozenTrial:
-        distributions = self.storage.rows.distributions if row is not None else {}
-        names = {} if row is None else self.task.pricing.ranks.names(row)
-        return create_trial(
-            values=self.task.values(trained),
-            params={name: names[name] for name in distributions},
-            distributions=distributions,
-            user_attrs=dict(marks),
-            constraints=self.task.constraints(trained),
-        )
-
-    def _excess(self, configuration: Configuration) -> tuple[dict[str, float], CostColumns]:
-        """By what share a configuration exceeds each limit, and its costs as one row."""
-        task = self.task
-        costs = task.pricing.price(task.pricing.ranks.columns([configuration]))
-        row = map(float, task.budget.excesses(costs)[0])
-        return dict(zip(task.budget.limits, row, strict=True)), costs
 
     def _note(
         self,

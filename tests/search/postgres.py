@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql")
@@ -49,11 +51,15 @@ class Postgres:
         """Starts the server, and waits until it answers."""
         options = f"{SETTINGS} -p {self.port} -k {self.folder}"
         log = str(self.folder / "log")
-        self._run("pg_ctl", "-w", "-t", "60", "-D", self.data, "-o", options, "-l", log, "start")
+        start = ("pg_ctl", "-w", "-t", "60", "-D", self.data, "-o", options, "-l", log, "start")
+        end = time.monotonic() + 30
+        while not self._run(*start, check=time.monotonic() > end):
+            time.sleep(0.2)  # processes of one that was killed still hold its memory
 
     def kill(self) -> None:
-        """Immediate shutdown: connections are cut, the next start recovers from the log."""
-        self._run("pg_ctl", "-w", "-D", self.data, "-m", "immediate", "stop")
+        """kill -9: connections are cut, the next start recovers from the log."""
+        pid = int((Path(self.data) / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
 
     def make(self, database: str) -> str:
         """A new database's address."""
@@ -64,7 +70,7 @@ class Postgres:
         self._run("pg_ctl", "-D", self.data, "-m", "immediate", "stop", check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _run(self, program: str, *arguments: str, check: bool = True) -> None:
+    def _run(self, program: str, *arguments: str, check: bool = True) -> bool:
         done = subprocess.run(
             [*self.as_user, str(self.bin / program), *arguments],
             stdin=subprocess.DEVNULL,
@@ -74,3 +80,4 @@ class Postgres:
             check=False,
         )
         assert not check or done.returncode == 0, f"{program}: {done.stderr!r}"
+        return done.returncode == 0

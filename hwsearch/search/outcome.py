@@ -1,0 +1,77 @@
+"""What a configuration's costs are against the budget, and what to tell of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, create_trial
+
+from hwsearch.candidate import Candidate, Trained
+from hwsearch.cost.cost import CostColumns
+from hwsearch.search import study as studies
+from hwsearch.search.rows import LEAF
+from hwsearch.search.task import Task
+from hwsearch.search.training import Result
+from hwsearch.space import Configuration
+
+
+def excess_of(task: Task, configuration: Configuration) -> tuple[dict[str, float], CostColumns]:
+    """By what share a configuration exceeds each limit, and its costs as one row."""
+    costs = task.pricing.price(task.pricing.ranks.columns([configuration]))
+    row = map(float, task.budget.excesses(costs)[0])
+    return dict(zip(task.budget.limits, row, strict=True)), costs
+
+
+def outcomes(
+    task: Task,
+    distributions: Mapping[str, BaseDistribution],
+    number: int,
+    row: Sequence[int],
+    leaves: Sequence[Configuration],
+    result: Result,
+) -> list[FrozenTrial]:
+    """What to tell of each leaf that has a value; the asked one comes first if it has.
+
+    Args:
+        task: what is searched.
+        distributions: of the parameters.
+        number: of the trial that was asked for.
+        row: its ranks.
+        leaves: configurations that the training served, the asked one first.
+        result: of the training.
+    """
+    told = []
+    for leaf in leaves:
+        asked = leaf is leaves[0]
+        artefact = result.of(task.precision(leaf))
+        if artefact is None or math.isnan(artefact.score.value):
+            continue
+        candidate = Candidate(number, leaf, task.pricing.cost(leaf))
+        seconds = result.train_s if asked else 0.0
+        trained = Trained(candidate, artefact.tflite, artefact.score, result.curve, seconds)
+        marks: dict[str, object] = {studies.RESULT: studies.result(trained, task.directory)}
+        ranks = row if asked else task.pricing.ranks.ranks(leaf, row)
+        names = task.pricing.ranks.names(ranks)
+        params = {name: names[name] for name in distributions}
+        marks |= {} if asked else {LEAF: True}
+        told.append(scored(task, trained, marks, params, distributions))
+    return told
+
+
+def scored(
+    task: Task,
+    trained: Trained,
+    marks: Mapping[str, object],
+    params: Mapping[str, int] | None = None,
+    distributions: Mapping[str, BaseDistribution] | None = None,
+) -> FrozenTrial:
+    """A completed trial: values, constraints and attributes; params unless it has them."""
+    return create_trial(
+        values=task.values(trained),
+        params=dict(params or {}),
+        distributions=dict(distributions or {}),
+        user_attrs=dict(marks),
+        constraints=task.constraints(trained),
+    )
