@@ -25,6 +25,7 @@ from hwsearch.proof import emulator_of
 from hwsearch.report import Report
 from hwsearch.search import carried, children
 from hwsearch.search.bootstrap import Bootstrap, bootstrap
+from hwsearch.search.cache import CACHE, Cache
 from hwsearch.search.loop import Search
 from hwsearch.search.own import owned
 from hwsearch.search.resident import parse_bytes, share_of
@@ -51,6 +52,7 @@ def optimize(
     trial_timeout: float | None = 1800,
     workers: int = 1,
     memory: int | str | None = None,
+    cache: int | str = "2 GiB",
     study: str | None = None,
     storage: str | None = None,
     backends: Sequence[str] | str | None = None,
@@ -81,6 +83,8 @@ def optimize(
         workers: trainings at once; TensorFlow's threads are divided among them.
         memory: that each training may hold, in bytes or as ``"4 GiB"``; one that holds more is
             ended and counts as failed. Default: the machine's memory, shared out.
+        cache: that fine-tuned networks may take on disk in ``directory/cache``, for other
+            searches of the same model and data; and the artefacts of this one beside its front's.
         study: a name; the same call with the same name goes on where it stopped. Default: a
             name of the model's and the arguments' digest.
         storage: the address of a database that workers on other machines can reach,
@@ -131,7 +135,9 @@ def optimize(
     tracker = Tracker(tracking_uri, "hwsearch", name, Path(directory))
     loading.join()
     task = _task(found, limits, home, name, trials, timeout, trial_timeout, workers, seed)
-    task = replace(task, memory_bytes=held_bytes)
+    lineage = _digest([spec["model"], spec["data"][0], spec["goal"][0]], 32)
+    kept = Cache((Path(directory) / CACHE).absolute(), parse_bytes("cache", cache))
+    task = replace(task, memory_bytes=held_bytes, cache=kept, lineage=lineage)
     with owned(task, spec, storage) as study_owned:
         found.save(home)
         ranks = found.pricing.ranks
@@ -220,11 +226,11 @@ def _params(spec: dict[str, Any], trials: int) -> dict[str, object]:
     }
 
 
-def _digest(spec: dict[str, Any]) -> str:
+def _digest(spec: Any, length: int = 8) -> str:
     import hashlib
     import json
 
-    return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:length]
 
 
 def _show(progress: Progress, search: Search, found: Problem) -> None:

@@ -63,6 +63,7 @@ def joined(
             threads=max(1, (os.cpu_count() or 1) // workers),
             memory_bytes=memory_bytes or share_of(workers),
             timeout_s=None,
+            cache=offer.cache(home),
         )
         parameters = task.pricing.ranks.parameters
         storage = Storage(base, study_id, distributions(parameters))

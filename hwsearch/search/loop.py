@@ -24,6 +24,7 @@ from hwsearch.candidate import Trained
 from hwsearch.cost.cost import COSTS, CostColumns
 from hwsearch.errors import StudyError
 from hwsearch.search import children
+from hwsearch.search.disk import Disk
 from hwsearch.search.known import ASKS, Known
 from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
@@ -74,6 +75,7 @@ class Search:
         on_trained: called with each scored trial, whoever told it, and its excess over each limit.
         on_change: called after each ask.
         train: runs a job.
+        disk: what trainings left in the study's directory; the owner's, else None.
         store: where results go that no shared directory holds; None if one does.
         known: what was told, in earlier sessions and by other workers too.
         rejected: rows on rejected asks of this process.
@@ -89,6 +91,7 @@ class Search:
     on_change: Callable[[Search], None]
     train: Train = children.run
     store: Artefacts | None = None
+    disk: Disk | None = None
     known: Known = field(init=False)
     rejected: list[dict[str, object]] = field(default_factory=list)
     begun: int = 0
@@ -230,7 +233,13 @@ class Search:
             if trained is not None and not resumed:
                 excess = self.task.budget.excess(trained.candidate.cost)
                 self.on_trained(trained, excess)
+            if trained is not None and self.disk is not None:
+                self.disk.add(trained.candidate.configuration.structure)
         self._memory.learn(learnt)
+        if self.disk is not None and self.disk.is_over():
+            flying = {f.leaves[0].structure for f in self._flights.values()}
+            front = {t.candidate.configuration.structure for t in self.known.front}
+            self.disk.evict(flying | front)
 
     def _rejected_by(self, trial: FrozenTrial) -> list[FrozenTrial]:
         """The over-budget asks that another worker's trial tells of, judged again."""

@@ -20,10 +20,11 @@ from optuna.samplers import BaseSampler
 
 from hwsearch.errors import StudyError
 from hwsearch.search import carried
+from hwsearch.search.cache import CACHE, Cache
 from hwsearch.search.task import Task
 from hwsearch.search.training import TRAINED
 
-MODEL, DATA = "model.keras", "data"
+MODEL, DATA = "model.keras", ("data/train", "data/search")
 """What trials read, below the study's directory."""
 
 
@@ -70,8 +71,8 @@ class Offer:
         """An offer of what lies in the task's directory, put into the store if there is one."""
         files = digests(task.directory)
         if store is not None:
-            store.put(MODEL, task.directory)
-            store.put(DATA, task.directory)
+            for path in (MODEL, *DATA):
+                store.put(path, task.directory)
         return cls(task, carried.dumps(sampler), files, "" if store is None else store.address)
 
     def dump(self) -> bytes:
@@ -108,8 +109,8 @@ class Offer:
             StudyError: model or data are not there, or not those of the search.
         """
         if self._wrong(directory) and store is not None:
-            store.get(MODEL, directory)
-            store.get(DATA, directory)
+            for path in (MODEL, *DATA):
+                store.get(path, directory)
         wrong = self._wrong(directory)
         if wrong:
             raise StudyError(
@@ -118,6 +119,12 @@ class Offer:
                 "an MLflow server by tracking_uri=http://…: workers then fetch them there."
             )
         return replace(self.task, directory=directory.absolute())
+
+    def cache(self, directory: Path) -> Cache | None:
+        """The owner's cache, as it is here: beside the folder of studies."""
+        if self.task.cache is None:
+            return None
+        return replace(self.task.cache, directory=directory.absolute().parents[1] / CACHE)
 
     def _wrong(self, directory: Path) -> str:
         """Which file is missing or another; "" if all are right."""
@@ -131,7 +138,7 @@ class Offer:
 
 def digests(directory: Path) -> dict[str, str]:
     """By path below a study's directory the SHA-256 of model and data."""
-    paths = [directory / MODEL, *sorted((directory / DATA).rglob("*"))]
+    paths = [directory / MODEL, *(p for d in DATA for p in sorted((directory / d).rglob("*")))]
     return {p.relative_to(directory).as_posix(): _digest(p) for p in paths if p.is_file()}
 
 

@@ -11,12 +11,14 @@ from optuna.samplers import BaseSampler
 
 from hwsearch.candidate import Trained
 from hwsearch.search import children
+from hwsearch.search.disk import Disk
 from hwsearch.search.lease import Leases
 from hwsearch.search.loop import Search, Train
 from hwsearch.search.offer import Artefacts, Offer
 from hwsearch.search.storage import Storage
 from hwsearch.search.study import local, locked, open_study
 from hwsearch.search.task import Task
+from hwsearch.search.training import TRAINED
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class Owned:
         offer = Offer.of(self.task, sampler, store)
         self.storage.start(self.task.trials, offer.dump(), waiting)
         made = sampler(self.storage.told())
+        cache = self.task.cache
+        disk = None if cache is None else Disk(self.task.directory / TRAINED, cache.most_bytes)
         search = Search(
-            self.task, self.storage, self.leases, made, on_trained, on_change, train, store
+            self.task, self.storage, self.leases, made, on_trained, on_change, train, store, disk
         )
         search.resume()
         return search

@@ -14,6 +14,7 @@ from hwsearch.cost.cost import CostColumns, Floats
 from hwsearch.metric import Mode
 from hwsearch.pareto import pareto
 from hwsearch.pricing import Pricing
+from hwsearch.search.cache import Cache
 from hwsearch.search.memory import Direction
 from hwsearch.search.training import Job, Precision
 from hwsearch.space import Configuration, Space
@@ -38,6 +39,9 @@ class Task:
         workers: trainings at once.
         threads: of TensorFlow in each.
         memory_bytes: that each may hold; 0 is any.
+        cache: of trainings, shared with other studies; its cap is also that of the artefacts
+            that this study keeps beside its front's. None keeps everything, for this study alone.
+        lineage: digest of model, data and loss.
         seed: of everything.
     """
 
@@ -58,6 +62,8 @@ class Task:
     threads: int
     seed: int
     memory_bytes: int = 0
+    cache: Cache | None = None
+    lineage: str = ""
 
     def values(self, trained: Trained) -> list[float]:
         """The objectives of a scored trial: the metric, then the budgeted costs."""
@@ -101,6 +107,8 @@ class Task:
             seed=self.seed,
             threads=self.threads,
             memory_bytes=self.memory_bytes,
+            cache=self.cache,
+            lineage=self.lineage,
         )
 
     def leaves(self, configuration: Configuration, scored: Set[str]) -> list[Configuration]:

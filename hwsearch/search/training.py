@@ -7,13 +7,18 @@ search that is killed finds it again, and another trial of the same structure tr
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hwsearch.candidate import Epoch, Score
 from hwsearch.data import Samples
@@ -21,6 +26,7 @@ from hwsearch.errors import HwsearchError
 from hwsearch.metric import Metric
 from hwsearch.record import from_json, to_json
 from hwsearch.search import carried
+from hwsearch.search.cache import Cache
 from hwsearch.space import Space
 
 TRAINED = "trained"
@@ -28,6 +34,11 @@ TRAINED = "trained"
 
 RESULT = "result.json"
 FLOAT = "float.tflite"
+WEIGHTS = "weights.npz"
+"""The fine-tuned network's weights, in the order of Keras' ``get_weights``."""
+
+CHOICES = ("pruning_ratio", "multiple_of", "saliency", "weight_bits", "activation_bits")
+"""Of a space what a structure says, or what no training depends on."""
 
 DISK_FULL = "disk full: "
 """How the reason of a training begins that failed for want of disk: it ends the search."""
@@ -69,6 +80,8 @@ class Job:
         seed: of the training.
         threads: that TensorFlow may use.
         memory_bytes: that its process may hold; 0 is any.
+        cache: of trainings, shared with other studies; None is none.
+        lineage: digest of model, data and loss.
     """
 
     directory: Path
@@ -84,11 +97,20 @@ class Job:
     seed: int
     threads: int
     memory_bytes: int = 0
+    cache: Cache | None = None
+    lineage: str = ""
 
     @property
     def folder(self) -> Path:
         """Where the result lies."""
         return self.directory / TRAINED / self.structure
+
+    @property
+    def key(self) -> str:
+        """Of the training in the cache: of all that its outcome depends on."""
+        space = {k: v for k, v in asdict(self.space).items() if k not in CHOICES}
+        parts = [self.lineage, self.structure, space, self.seed, version("hwsearch")]
+        return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -141,8 +163,12 @@ def run(job: Job) -> Result:
     from hwsearch.evaluate import FAST, fast
 
     known = load(job.folder)
+    if known is None and job.cache is not None and job.cache.take(job.key, job.folder):
+        known = load(job.folder)
     if known is None:
         known = _train(job)
+        if job.cache is not None:
+            job.cache.put(job.key, [job.folder / name for name in (FLOAT, WEIGHTS, RESULT)])
     missing = [p for p in job.precisions if known.of(p) is None]
     if missing:
         metric: Metric = carried.loads(job.metric)
@@ -205,6 +231,9 @@ def _train(job: Job) -> Result:
     content = to_float_tflite(model)
     job.folder.mkdir(parents=True, exist_ok=True)
     _replace(job.folder / FLOAT, content)
+    weights = io.BytesIO()
+    np.savez(weights, *model.get_weights())
+    _replace(job.folder / WEIGHTS, weights.getvalue())
     said = [*notes, *(n for each in rankings for n in each.notes)]
     said += [n for each in tuned for n in each.notes]
     curve = tuple(epoch for each in tuned for epoch in each.curve)

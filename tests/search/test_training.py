@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from hwsearch.data import Samples
 from hwsearch.graph import tflite
 from hwsearch.metric import metric
-from hwsearch.search.training import FLOAT, RESULT, Job, Precision, load, run
+from hwsearch.search.cache import Cache
+from hwsearch.search.training import FLOAT, RESULT, WEIGHTS, Job, Precision, load, run
 from hwsearch.space import Space
 from tests import digits
 
@@ -81,3 +83,21 @@ def test_what_fell_back_and_what_diverged_is_told(study: Path) -> None:
     assert json.loads((directory / "trained" / "one" / RESULT).read_text())["notes"]
     score = found.artefacts[0].score
     assert np.isfinite(score.value)  # the last finite weights were deployed and scored
+
+
+def test_another_study_takes_a_training_from_the_cache(study: Path, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    first = run(job(study, structure="shared", cache=cache, lineage="model and data"))
+    other = tmp_path / "other"
+    shutil.copytree(study, other, ignore=shutil.ignore_patterns("trained"))
+    wanted = job(other, structure="shared", cache=cache, lineage="model and data")
+    again = run(replace(wanted, precisions=(Precision(16, ()),)))
+    assert again.train_s == first.train_s and again.curve == first.curve, "it was trained again"
+    assert [a.precision.activation_bits for a in again.artefacts] == [16]
+    float_tflite = (study / "trained" / "shared" / FLOAT).read_bytes()
+    assert (other / "trained" / "shared" / FLOAT).read_bytes() == float_tflite
+    kept = np.load(other / "trained" / "shared" / WEIGHTS)
+    assert kept["arr_0"].shape[-1] == 8
+    for changed in ({"lineage": "other data"}, {"seed": 1}, {"space": Space(epochs=2)}):
+        assert replace(wanted, **changed).key != wanted.key
+    assert replace(wanted, space=Space(epochs=1, samples=256, weight_bits=(8,))).key == wanted.key
