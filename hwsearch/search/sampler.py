@@ -33,6 +33,7 @@ from hwsearch.cost.columns import Ints
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.pareto import Mode
 from hwsearch.pricing import Pricing
+from hwsearch.search.bootstrap import POINTS
 from hwsearch.search.front_sampler import FrontSampler
 from hwsearch.search.study import distributions
 from hwsearch.space import as_row
@@ -44,6 +45,9 @@ NAMES = ("tpe", "nsga2", "nsga3", "random", "grid", "front")
 
 POPULATION = 25
 """Of NSGA: as many as starting points are enqueued, so that they are its first generation."""
+
+STARTS = {"tpe": POINTS, "nsga2": POPULATION, "nsga3": POPULATION, "front": 8}
+"""Feasible points enqueued before the first ask; a sampler that is not listed has none."""
 
 DRAWS = 64
 """Children that NSGA draws until one fits; the last is asked for if none does."""

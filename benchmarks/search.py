@@ -1,0 +1,334 @@
+"""Samplers on the tabular grid: regret of the hypervolume after each trained trial.
+
+    make bench-search                                  # all, 10 seeds: about 15 minutes
+    python -m benchmarks.search --seeds 3 --only front random
+
+Every sampler runs as a search runs it: starting points, rejection by cost, what it is told of
+what is over budget; accuracies come from the table. A *trained trial* is a configuration that was
+not scored before. Once without sharing (one training, one configuration) and once with it (one
+training, its leaves as in a search), for all samplers alike. Everything is printed, kept in
+``search.json`` and drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.trial import TrialState, create_trial
+from scipy.special import stdtrit
+
+from benchmarks.search_grid import grid
+from benchmarks.search_grid.table import Table, load
+from hwsearch.cost.cost import Floats
+from hwsearch.objectives import objectives
+from hwsearch.search.bootstrap import bootstrap
+from hwsearch.search.sampler import POPULATION, STARTS, sampler
+from hwsearch.search.study import distributions
+from hwsearch.search.task import Task
+from hwsearch.space import as_row
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "search.json"
+PICTURE = HERE.parent / "docs" / "images" / "search.png"
+
+TRIALS = 150
+CHECKED = (25, 50, 75, 100, 150)
+ASKS = 40
+"""Asks for each trained trial, after which a run is given up."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to search.
+
+    Attributes:
+        make: (table, seed) to sampler.
+        starts: feasible points enqueued before the first ask.
+        dummy: whether what is over budget is told COMPLETE with an accuracy of 0, else PRUNED.
+    """
+
+    make: Callable[[Table, int], BaseSampler]
+    starts: int = 0
+    dummy: bool = False
+
+
+def named(name: str) -> Method:
+    """One of the product's, with the product's starting points."""
+
+    def make(table: Table, seed: int) -> BaseSampler:
+        return sampler(
+            name,
+            table.pricing,
+            table.budget,
+            objectives(None, table.budget),
+            "max",
+            original=ORIGINAL,
+            seed=seed,
+            told=0,
+        )
+
+    return Method(make, STARTS.get(name, 0))
+
+
+ORIGINAL = 0.9076
+"""Accuracy of the unpruned float network on the report half."""
+
+METHODS = {
+    "random": named("random"),
+    "grid": named("grid"),
+    "tpe, Optuna's default": Method(lambda table, seed: TPESampler(seed=seed)),
+    "tpe": named("tpe"),
+    "nsga2, Optuna's default": Method(lambda table, seed: NSGAIISampler(seed=seed)),
+    "nsga2, dummies": Method(
+        lambda table, seed: NSGAIISampler(population_size=POPULATION, seed=seed),
+        STARTS["nsga2"],
+        dummy=True,
+    ),
+    "nsga2": named("nsga2"),
+    "nsga3": named("nsga3"),
+    "front": named("front"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search.
+
+    Attributes:
+        regrets: after each trained trial.
+        asks: configurations proposed.
+        ask_s: mean seconds of an ask.
+    """
+
+    regrets: list[float]
+    asks: int
+    ask_s: float
+
+
+def run(table: Table, method: Method, seed: int, shared: bool) -> Run:
+    """A search of TRIALS trained trials, or fewer where the space or the asks are used up."""
+    ranks, budget = table.pricing.ranks, table.budget
+    found = distributions(ranks.parameters)
+    study = optuna.create_study(
+        directions=["maximize", *["minimize"] * (table.values.shape[1] - 1)],
+        sampler=method.make(table, seed),
+    )
+    for row in bootstrap(table.pricing, budget, seed, method.starts).feasible:
+        study.enqueue_trial(ranks.names(row))
+    task = table_task(table, seed)
+    excesses = budget.excesses(table.costs)
+    scored: set[str] = set()
+    steps: list[list[int]] = []
+    asks, spent = 0, 0.0
+    while len(steps) < TRIALS and asks < ASKS * TRIALS:
+        began = time.perf_counter()
+        trial = study.ask(found)
+        spent += time.perf_counter() - began
+        asks += 1
+        row = as_row(trial.params, ranks.parameters)
+        configuration = ranks.configuration(row)
+        index = table.index(configuration)
+        for name, value in _constraints(table, excesses, index).items():
+            trial.set_constraint(name, value)
+        if not table.affordable[index]:
+            if method.dummy:
+                study.tell(trial, [0.0, *table.values[index, 1:].tolist()])
+            else:
+                study.tell(trial, state=TrialState.PRUNED)
+            continue
+        study.tell(trial, table.values[index].tolist())
+        if configuration.digest in scored:
+            continue
+        served = [configuration]
+        if shared:
+            served = task.leaves(configuration, scored)
+        steps.append([table.index(leaf) for leaf in served])
+        scored.update(leaf.digest for leaf in served)
+        for leaf, i in zip(served[1:], steps[-1][1:], strict=True):
+            names = ranks.names(ranks.ranks(leaf, row))
+            study.add_trial(
+                create_trial(
+                    values=table.values[i].tolist(),
+                    params={name: names[name] for name in found},
+                    distributions=found,
+                    constraints=_constraints(table, excesses, i),
+                )
+            )
+    order = [i for step in steps for i in step]
+    ends = np.cumsum([len(step) for step in steps]) - 1
+    return Run(table.regrets(order)[ends].tolist(), asks, spent / asks)
+
+
+def _constraints(table: Table, excesses: Floats, index: int) -> dict[str, float]:
+    """What the loop tells of a configuration; the accuracy only where it would be trained."""
+    found = dict(zip(table.budget.limits, excesses[index].tolist(), strict=True))
+    if table.budget.accuracy is not None and table.affordable[index]:
+        found["metric"] = table.budget.accuracy - float(table.accuracy[index])
+    return found
+
+
+def table_task(table: Table, seed: int) -> Task:
+    """A search's task over the table; nothing of it trains."""
+    return Task(
+        directory=HERE,
+        name="bench-search",
+        pricing=table.pricing,
+        budget=table.budget,
+        space=grid.SPACE,
+        op_indexes=table.op_indexes,
+        mode="max",
+        loss=b"",
+        metric=b"",
+        custom_objects=b"",
+        trials=TRIALS,
+        timeout_s=None,
+        trial_timeout_s=None,
+        workers=1,
+        threads=1,
+        seed=seed,
+    )
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """(mean, half-width of its 95 % interval by Student's t)."""
+    n = len(values)
+    half = math.inf if n < 2 else stdtrit(n - 1, 0.975) * float(np.std(values, ddof=1)) / n**0.5
+    return float(np.mean(values)), half
+
+
+def at(run: Run, trials: int) -> float:
+    """The regret after so many trained trials, or the last one."""
+    return run.regrets[min(trials, len(run.regrets)) - 1]
+
+
+def reached(run: Run, regret: float) -> int:
+    """Trained trials until the regret is as low; one more than there were if it never is."""
+    below = [i for i, r in enumerate(run.regrets) if r <= regret]
+    return below[0] + 1 if below else len(run.regrets) + 1
+
+
+def show(runs: dict[str, list[Run]], shared: bool) -> dict[str, Any]:
+    """Prints one table; returns it."""
+    rows: dict[str, Any] = {}
+    print(f"\n{'with' if shared else 'without'} sharing of trainings; regret in % of the true")
+    print("hypervolume, mean of seeds ± half of its 95 % interval, after so many trained trials")
+    head = "".join(f"{n:>14}" for n in CHECKED)
+    print(f"{'':26}{head}   hv at 150   to random's 150   asks   ms/ask")
+    goal = np.mean([at(r, TRIALS) for r in runs["random"]])
+    base = 1 - goal
+    for name, found in runs.items():
+        cells = {n: interval([100 * at(r, n) for r in found]) for n in CHECKED}
+        volume = interval([(1 - at(r, TRIALS)) / base for r in found])
+        until = interval([reached(r, float(goal)) for r in found])
+        asks = float(np.mean([r.asks for r in found]))
+        ask_ms = 1000 * float(np.mean([r.ask_s for r in found]))
+        text = "".join(f"{m:8.2f} ±{h:4.1f}" for m, h in cells.values())
+        print(
+            f"{name:26}{text}   {volume[0]:.3f} x     {until[0]:5.1f} ±{until[1]:4.1f}"
+            f"    {asks:6.0f}   {ask_ms:6.1f}",
+            flush=True,
+        )
+        rows[name] = {
+            "regret_percent": {str(n): cells[n] for n in CHECKED},
+            "hypervolume_to_random": volume,
+            "trials_to_random_150": until,
+            "asks": asks,
+            "ask_ms": ask_ms,
+            "curve_percent": [
+                round(100 * float(np.mean([at(r, n) for r in found])), 4)
+                for n in range(1, TRIALS + 1)
+            ],
+        }
+    return rows
+
+
+def claims(rows: dict[str, Any], ours: str) -> bool:
+    """Prints what was to be reached; whether all was."""
+    regret = {name: row["regret_percent"]["100"][0] for name, row in rows.items()}
+    rivals = ["tpe, Optuna's default", "nsga2, Optuna's default", "tpe", "nsga2"]
+    volume = rows[ours]["hypervolume_to_random"][0]
+    most = 1 / (1 - rows["random"]["regret_percent"]["150"][0] / 100)
+    until = rows[ours]["trials_to_random_150"][0]
+    checks = [
+        (f"regret at 100 is {regret[ours] / regret['random']:.3f} of random's (<= 0.5)",
+         regret[ours] <= 0.5 * regret["random"]),
+        *[(f"regret at 100 is {regret[ours]:.2f} %, that of {r} {regret[r]:.2f} %",
+           regret[ours] <= regret[r]) for r in rivals],
+        (f"hypervolume at 150 is {volume:.3f} of random's (>= 1.10; the whole front is "
+         f"{most:.3f})", volume >= 1.10),
+        (f"{until:.1f} trained trials to random's 150 (<= 75)", until <= 75),
+    ]  # fmt: skip
+    print(f"\n{ours}:")
+    for text, held in checks:
+        print(f"  {'reached' if held else 'MISSED '}  {text}")
+    return all(held for _, held in checks)
+
+
+def draw(tables: dict[str, dict[str, Any]], seeds: int) -> None:
+    """Regret against trained trials, a panel a table, as a picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    for panel, (title, rows) in zip(panels, tables.items(), strict=True):
+        for i, (name, row) in enumerate(rows.items()):
+            curve = row["curve_percent"]
+            ours = name == "front"
+            panel.plot(
+                range(1, len(curve) + 1), curve, label=name, color="k" if ours else f"C{i}",
+                linewidth=2.2 if ours else 1.2,
+            )  # fmt: skip
+        panel.set_yscale("log")
+        panel.set_ylim(0.05, 110)
+        panel.set_title(title)
+        panel.set_xlabel("trained trials")
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel(f"hypervolume missing, % of the true one (mean of {seeds} seeds)")
+    panels[-1].legend(fontsize=8, loc="upper right")
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(PICTURE, dpi=110)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--only", nargs="*", choices=METHODS, default=list(METHODS))
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    table = load()
+    print(
+        f"{len(table.configurations):,} configurations of {len(table.right)} structures, "
+        f"{table.affordable.mean():.1%} affordable, {table.feasible.mean():.1%} above the floor "
+        f"too; {len(table.front)} on the true front; limits {table.budget}"
+    )
+    tables = {}
+    for title, shared in (("one training, one trial", False), ("one training, its leaves", True)):
+        runs = {
+            name: [run(table, METHODS[name], seed, shared) for seed in range(arguments.seeds)]
+            for name in arguments.only
+        }
+        tables[title] = show(runs, shared)
+    if list(arguments.only) != list(METHODS):
+        return
+    held = claims(tables["one training, one trial"], "front")
+    RESULTS.write_text(json.dumps({"seeds": arguments.seeds, "tables": tables}, indent=1) + "\n")
+    draw(tables, arguments.seeds)
+    print(f"\nkept in {RESULTS.name}, drawn in {PICTURE.name}")
+    raise SystemExit(0 if held else 1)
+
+
+if __name__ == "__main__":
+    main()
