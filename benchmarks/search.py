@@ -33,7 +33,7 @@ from benchmarks.search_grid.table import Table, load
 from hwsearch.cost.cost import Floats
 from hwsearch.objectives import objectives
 from hwsearch.search.bootstrap import bootstrap
-from hwsearch.search.sampler import POPULATION, STARTS, sampler
+from hwsearch.search.sampler import POPULATION, sampler, starts
 from hwsearch.search.study import distributions
 from hwsearch.search.task import Task
 from hwsearch.space import as_row
@@ -67,18 +67,9 @@ def named(name: str) -> Method:
     """One of the product's, with the product's starting points."""
 
     def make(table: Table, seed: int) -> BaseSampler:
-        return sampler(
-            name,
-            table.pricing,
-            table.budget,
-            objectives(None, table.budget),
-            "max",
-            original=ORIGINAL,
-            seed=seed,
-            told=0,
-        )
+        return sampler(table_task(table, seed, name), 0)
 
-    return Method(make, STARTS.get(name, 0))
+    return Method(make, starts(name))
 
 
 ORIGINAL = 0.9076
@@ -92,7 +83,7 @@ METHODS = {
     "nsga2, Optuna's default": Method(lambda table, seed: NSGAIISampler(seed=seed)),
     "nsga2, dummies": Method(
         lambda table, seed: NSGAIISampler(population_size=POPULATION, seed=seed),
-        STARTS["nsga2"],
+        starts("nsga2"),
         dummy=True,
     ),
     "nsga2": named("nsga2"),
@@ -178,7 +169,7 @@ def _constraints(table: Table, excesses: Floats, index: int) -> dict[str, float]
     return found
 
 
-def table_task(table: Table, seed: int) -> Task:
+def table_task(table: Table, seed: int, name: str = "front") -> Task:
     """A search's task over the table; nothing of it trains."""
     return Task(
         directory=HERE,
@@ -188,12 +179,17 @@ def table_task(table: Table, seed: int) -> Task:
         space=grid.SPACE,
         op_indexes=table.op_indexes,
         mode="max",
+        objectives=objectives(None, table.budget),
+        sampler=name,
+        original=ORIGINAL,
         loss=b"",
         metric=b"",
         custom_objects=b"",
         trials=TRIALS,
         timeout_s=None,
         trial_timeout_s=None,
+        patience=None,
+        tolerance=0.0,
         workers=1,
         threads=1,
         seed=seed,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hwsearch.optimization import optimize
     from hwsearch.proof import verify
     from hwsearch.report import Report
+    from hwsearch.search.front_sampler import FrontSampler
     from hwsearch.space import Space
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Board",
     "Budget",
+    "FrontSampler",
     "HwsearchError",
     "Report",
     "Space",
@@ -39,6 +41,7 @@ _HOME = {
     "Board": "board",
     "boards": "board",
     "Budget": "budget",
+    "FrontSampler": "search.front_sampler",
     "HwsearchError": "errors",
     "Report": "report",
     "Space": "space",

@@ -9,10 +9,10 @@ import numpy as np
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Candidate, NearestMiss, Trained, Verified
+from hwsearch.objectives import METRIC, objectives
 from hwsearch.pareto import Mode, choose, inside, pareto
 from hwsearch.pricing import Pricing
 from hwsearch.report import heaviest
-from hwsearch.search.task import objectives
 from hwsearch.space import Configuration
 
 FINALISTS = 6
@@ -39,7 +39,13 @@ class Proven:
     interrupted: bool
 
 
-def proven(history: Sequence[Trained], mode: Mode, budget: Budget, check: Check) -> Proven:
+def proven(
+    history: Sequence[Trained],
+    mode: Mode,
+    budget: Budget,
+    check: Check,
+    names: Sequence[str] | None = None,
+) -> Proven:
     """Verifies the front of a search, and goes on until the chosen trial holds or none is left.
 
     Args:
@@ -47,17 +53,21 @@ def proven(history: Sequence[Trained], mode: Mode, budget: Budget, check: Check)
         mode: of the metric.
         budget: the limits.
         check: verifies.
+        names: the objectives; default as in :func:`hwsearch.objectives.objectives`.
     """
+    names = names or objectives(None, budget)
     disqualified: list[tuple[Verified, str]] = []
     finalists: list[Verified] = []
     winner: Verified | None = None
     interrupted, pool = False, list(history)
     try:
-        while winner is None and (best := choose(pool, mode, budget)) is not None:
+        while winner is None:
+            best = choose(pool, mode, budget, METRIC in names)
+            if best is None:
+                break
             known = {v.trained.candidate.number for v in finalists}
-            wanted = [
-                t for t in candidates(pool, best, budget, mode) if t.candidate.number not in known
-            ]
+            front = candidates(pool, best, budget, mode, names)
+            wanted = [t for t in front if t.candidate.number not in known]
             held, thrown = check(wanted)
             finalists += held
             disqualified += thrown
@@ -71,18 +81,20 @@ def proven(history: Sequence[Trained], mode: Mode, budget: Budget, check: Check)
     return Proven(tuple(finalists), winner, tuple(disqualified), interrupted)
 
 
-def candidates(pool: list[Trained], best: Trained, budget: Budget, mode: Mode) -> list[Trained]:
+def candidates(
+    pool: list[Trained], best: Trained, budget: Budget, mode: Mode, names: Sequence[str]
+) -> list[Trained]:
     """The chosen trial and others of the front of the search half, evenly over the metric."""
     fits = [t for t in pool if inside(t, budget, mode)]
-    values = np.array(
-        [
-            [t.score.value, *(getattr(t.candidate.cost, c) or 0 for c in objectives(budget))]
-            for t in fits
-        ]
-    )
-    directions: list[Mode] = [mode, *(["min"] * (values.shape[1] - 1))]  # type: ignore[list-item]
+    values = [
+        [t.score.value if n == METRIC else getattr(t.candidate.cost, n) or 0 for n in names]
+        for t in fits
+    ]
+    directions: list[Mode] = [mode if name == METRIC else "min" for name in names]
     front = [
-        t for t, on in zip(fits, pareto(values, directions), strict=True) if on and t is not best
+        t
+        for t, on in zip(fits, pareto(np.array(values), directions), strict=True)
+        if on and t is not best
     ]
     front.sort(key=lambda t: t.score.value, reverse=mode == "max")
     if len(front) > FINALISTS - 1:

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwsearch.artefacts import RunArtefacts
 from hwsearch.board import Board
 from hwsearch.budget import Budget, target
-from hwsearch.candidate import NearestMiss, Trained, Verified
 from hwsearch.device import port_of
 from hwsearch.errors import InputError
-from hwsearch.finalists import nearest_miss, proven
 from hwsearch.metric import Mode
+from hwsearch.objectives import objectives as objectives_of
+from hwsearch.outcome import outcome
 from hwsearch.pareto import choose
 from hwsearch.problem import Given, Problem, custom_objects, problem
 from hwsearch.progress import Progress
 from hwsearch.proof import emulator_of
 from hwsearch.report import Report
 from hwsearch.search import carried, children
-from hwsearch.search.bootstrap import Bootstrap, bootstrap
+from hwsearch.search.bootstrap import bootstrap
 from hwsearch.search.cache import CACHE, Cache
 from hwsearch.search.loop import Search
 from hwsearch.search.own import owned
 from hwsearch.search.resident import parse_bytes, share_of
-from hwsearch.search.sampler import tpe
+from hwsearch.search.sampler import check, starts
+from hwsearch.search.sampler import sampler as sampler_of
 from hwsearch.search.task import Task
 from hwsearch.space import Space
 from hwsearch.track import Tracker, preload
-from hwsearch.verification import verify
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
 
 def optimize(
@@ -47,9 +51,13 @@ def optimize(
     loss: Any = None,
     metric: Any = None,
     mode: Mode | None = None,
+    objectives: Sequence[str] | None = None,
+    sampler: str | BaseSampler = "front",
     trials: int = 40,
     timeout: float | None = None,
     trial_timeout: float | None = 1800,
+    patience: int | None = None,
+    tolerance: float = 0.01,
     workers: int = 1,
     memory: int | str | None = None,
     cache: int | str = "2 GiB",
@@ -77,9 +85,18 @@ def optimize(
         board: a name of the catalogue or a :class:`Board`. Default: a generic Cortex-M4, sizes
             and cycles only.
         loss, metric, mode: default to what the model was compiled with.
+        objectives: what to optimise: one to four of ``"accuracy"`` (the metric, whichever it is),
+            ``"flash"``, ``"ram"``, ``"latency"``, ``"energy"``. Default: accuracy and what the
+            budget limits. Limits hold whether or not they are objectives.
+        sampler: ``"front"`` (:class:`hwsearch.FrontSampler`), ``"tpe"``, ``"nsga2"``,
+            ``"nsga3"``, ``"random"``, ``"grid"``, or an Optuna sampler of your own.
         trials: configurations to evaluate; what is over budget costs none.
         timeout: seconds after which the search ends with what it has.
         trial_timeout: seconds after which one training is given up; it counts as failed.
+        patience: the search ends when the hypervolume grew by less than ``tolerance``, a share of
+            itself, over so many trials; its reference point is the limits and the floor of the
+            metric (the worst metric seen where there is none). None never ends it so.
+        tolerance: see ``patience``.
         workers: trainings at once; TensorFlow's threads are divided among them.
         memory: that each training may hold, in bytes or as ``"4 GiB"``; one that holds more is
             ended and counts as failed. Default: the machine's memory, shared out.
@@ -109,9 +126,14 @@ def optimize(
     """
     started = time.monotonic()
     on, limits = target(budget, board)
-    for name, value, least in (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0)):
+    counts = (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0))
+    for name, value, least in (*counts, ("patience", 1 if patience is None else patience, 1)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"{name}={value!r} is not a whole number from {least}.")
+    if not isinstance(tolerance, int | float) or not 0 <= tolerance < 1:
+        raise InputError(f"tolerance={tolerance!r} is no share. Give 0 to below 1, e.g. 0.01.")
+    goals = objectives_of(objectives, limits)
+    warning = check(sampler, goals)
     for name, limit in (("timeout", timeout), ("trial_timeout", trial_timeout)):
         if limit is not None and (not isinstance(limit, int | float) or limit <= 0):
             raise InputError(f"{name}={limit!r} is not a positive number of seconds.")
@@ -129,28 +151,52 @@ def optimize(
     runtimes = None if backends is None else tuple(backends)
     given = Given(data, validation_data, test_data, loss, metric, mode, runtimes, what, seed)
     found = problem(model, on, given)
-    spec = _spec(found, limits, on, seed)
+    spec = _spec(found, limits, on, seed) | {"objectives": list(goals)}
     name = study or f"{found.model.name}-{_digest(spec)}"
     home = Path(directory) / "studies" / name
     tracker = Tracker(tracking_uri, "hwsearch", name, Path(directory))
     loading.join()
-    task = _task(found, limits, home, name, trials, timeout, trial_timeout, workers, seed)
     lineage = _digest([spec["model"], spec["data"][0], spec["goal"][0]], 32)
     kept = Cache((Path(directory) / CACHE).absolute(), parse_bytes("cache", cache))
-    task = replace(task, memory_bytes=held_bytes, cache=kept, lineage=lineage)
+    task = Task(
+        directory=home.absolute(),
+        name=name,
+        pricing=found.pricing,
+        budget=limits,
+        space=found.space,
+        op_indexes=found.op_indexes,
+        mode=found.metric.mode,
+        objectives=goals,
+        sampler=sampler,
+        original=found.baseline,
+        loss=carried.dumps(found.loss),
+        metric=carried.dumps(found.metric),
+        custom_objects=carried.dumps(custom_objects(found.model)),
+        trials=trials,
+        timeout_s=timeout,
+        trial_timeout_s=trial_timeout,
+        patience=patience,
+        tolerance=tolerance,
+        workers=workers,
+        threads=max(1, (os.cpu_count() or 1) // workers),
+        seed=seed,
+        memory_bytes=held_bytes,
+        cache=kept,
+        lineage=lineage,
+    )
     with owned(task, spec, storage) as study_owned:
         found.save(home)
         ranks = found.pricing.ranks
-        tracker.start(_params(spec, trials), {"hwsearch.board": on.name}, ranks.layout)
+        tracker.start(_params(spec, task), {"hwsearch.board": on.name}, ranks.layout)
         with Progress(trials, timeout) as progress:
-            for note in found.notes:
+            for note in (*found.notes, *([warning] if warning else [])):
                 progress.say(f"hwsearch: {note}")
-            screened = bootstrap(found.pricing, limits, seed)
+            screened = bootstrap(found.pricing, limits, seed, max(1, starts(sampler)))
             logged = tracker.logged()
             shared = storage is not None and (tracking_uri or "").startswith("http")
             search = study_owned.search(
-                partial(tpe, seed),
-                [ranks.names(row) for row in screened.feasible],
+                partial(sampler_of, task),
+                [ranks.names(row) for row in screened.feasible[: starts(sampler)]],
                 tracker.trial,
                 lambda s: _show(progress, s, found),
                 store=RunArtefacts(str(tracking_uri), name) if shared else None,
@@ -158,44 +204,11 @@ def optimize(
             search.call_back(logged)
             if len(screened.feasible) or screened.excess <= 0:
                 search.run()
-            report = _report(found, task, search, screened, started, where)
+            report = outcome(found, task, search, screened, started, where)
         report = replace(report, tracking=tracker.link())
         tracker.finish(report, search.rejected)
         report.save(home / "report.json")
     return report
-
-
-def _task(
-    found: Problem,
-    budget: Budget,
-    home: Path,
-    name: str,
-    trials: int,
-    timeout: float | None,
-    trial_timeout: float | None,
-    workers: int,
-    seed: int,
-) -> Task:
-    import os
-
-    return Task(
-        directory=home.absolute(),
-        name=name,
-        pricing=found.pricing,
-        budget=budget,
-        space=found.space,
-        op_indexes=found.op_indexes,
-        mode=found.metric.mode,
-        loss=carried.dumps(found.loss),
-        metric=carried.dumps(found.metric),
-        custom_objects=carried.dumps(custom_objects(found.model)),
-        trials=trials,
-        timeout_s=timeout,
-        trial_timeout_s=trial_timeout,
-        workers=workers,
-        threads=max(1, (os.cpu_count() or 1) // workers),
-        seed=seed,
-    )
 
 
 def _spec(found: Problem, budget: Budget, board: Board, seed: int) -> dict[str, Any]:
@@ -212,13 +225,15 @@ def _spec(found: Problem, budget: Budget, board: Board, seed: int) -> dict[str, 
     }
 
 
-def _params(spec: dict[str, Any], trials: int) -> dict[str, object]:
+def _params(spec: dict[str, Any], task: Task) -> dict[str, object]:
     _, metric, mode, _ = spec["goal"]
     limits = {f"budget.{k}": v for k, v in spec["budget"].items() if v is not None}
     return {
         "metric": metric,
         "mode": mode,
-        "trials": trials,
+        "objectives": " ".join(task.objectives),
+        "sampler": task.sampler if isinstance(task.sampler, str) else type(task.sampler).__name__,
+        "trials": task.trials,
         "board": spec["board"],
         "backends": " ".join(spec["backends"]),
         "seed": spec["seed"],
@@ -243,65 +258,3 @@ def _show(progress: Progress, search: Search, found: Problem) -> None:
     )
     counts = search.known.counts
     progress.show(done=counts.evaluated, rejected=counts.rejected, best=text, failed=counts.failed)
-
-
-def _report(
-    found: Problem,
-    task: Task,
-    search: Search,
-    screened: Bootstrap,
-    started: float,
-    device: str,
-) -> Report:
-    """Verifies the finalists, chooses, and puts the report together."""
-    budget, mode = task.budget, found.metric.mode
-
-    def check(wanted: list[Trained]) -> tuple[list[Verified], list[tuple[Verified, str]]]:
-        here = [t for t in map(search.restored, wanted) if t is not None]
-        return verify(
-            here,
-            found.report,
-            found.outputs,
-            found.metric,
-            found.pricing,
-            budget,
-            device,
-            task.workers + 1,
-        )
-
-    proof = proven(search.known.history, mode, budget, check)
-    search.interrupted |= proof.interrupted
-    structures = {t.candidate.configuration.structure for t in search.known.history}
-    return Report(
-        study=task.name,
-        board=found.pricing.board,
-        budget=budget,
-        metric=found.metric.name,
-        mode=mode,
-        original=found.original,
-        original_tflite_bytes=found.int8_bytes,
-        finalists=proof.finalists,
-        winner=proof.winner,
-        nearest_miss=None if proof.winner is not None else _miss(found, screened, search),
-        asked=search.known.counts.asked,
-        rejected=search.known.counts.rejected,
-        screened=screened.screened,
-        trained=len(structures),
-        scored=len(search.known.history),
-        failed=search.known.counts.failed,
-        disqualified=proof.disqualified,
-        seconds=time.monotonic() - started,
-        interrupted=search.interrupted,
-        notes=(*found.notes, *search.known.failures[:5]),
-        history=tuple(sorted(search.known.history, key=lambda t: t.candidate.number)),
-        directory=task.directory,
-        tracking="",
-    )
-
-
-def _miss(found: Problem, screened: Bootstrap, search: Search) -> NearestMiss | None:
-    """What came nearest where nothing fits."""
-    if screened.excess <= 0:
-        return None  # configurations fit, but none was trained, or none is accurate enough
-    configuration = found.pricing.ranks.configuration(screened.nearest)
-    return nearest_miss(found.pricing, search.task.budget, configuration)

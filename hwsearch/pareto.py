@@ -107,7 +107,9 @@ def inside(trained: Trained, budget: Budget, mode: Mode) -> bool:
     return value >= budget.accuracy if mode == "max" else value <= budget.accuracy
 
 
-def choose(trained: Sequence[Trained], mode: Mode, budget: Budget) -> Trained | None:
+def choose(
+    trained: Sequence[Trained], mode: Mode, budget: Budget, metric_counts: bool = True
+) -> Trained | None:
     """The trial to deploy, by the search half of the data; None when none is inside the budget.
 
     The best metric inside the budget sets the bar; among the trials inside whose metric lies
@@ -118,6 +120,7 @@ def choose(trained: Sequence[Trained], mode: Mode, budget: Budget) -> Trained | 
         trained: the trials.
         mode: whether the metric is maximised or minimised.
         budget: the limits.
+        metric_counts: whether the metric is an objective; else all that reach its floor are alike.
     """
     candidates = [t for t in trained if inside(t, budget, mode)]
     if not candidates:
@@ -127,7 +130,7 @@ def choose(trained: Sequence[Trained], mode: Mode, budget: Budget) -> Trained | 
     edge = best.low if mode == "max" else best.high
     if np.isnan(edge):
         edge = best.value
-    alike = [t for t in candidates if sign * t.score.value >= sign * edge]
+    alike = [t for t in candidates if not metric_counts or sign * t.score.value >= sign * edge]
 
     def expense(t: Trained) -> tuple[float, float, int]:
         cost = t.candidate.cost

@@ -44,6 +44,7 @@ class Problem:
         loss: as ``model.compile`` takes it; None without data.
         metric: how models are scored.
         original: the float model's score on the report samples.
+        baseline: its metric on the search samples.
         outputs: the float model's outputs there, one array an output.
         space: what may vary, after what no backend runs was taken out.
         pricing: costs configurations.
@@ -59,6 +60,7 @@ class Problem:
     loss: Any
     metric: Metric
     original: Score
+    baseline: float
     outputs: tuple[Any, ...]
     space: Space
     pricing: Pricing
@@ -113,10 +115,11 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
     keras_channels.check_model(model)
     loss, chosen, (train, search, report), notes = parts(model, given)
     outputs = predict(model, report.inputs)
+    baseline = chosen.score(search.targets, predict(model, search.inputs), "Keras").value
     found = priced(model, board, train.inputs, given.backends, given.space)
     return Problem(
         model, train, search, report, loss, chosen,
-        chosen.score(report.targets, outputs, "Keras"), outputs,
+        chosen.score(report.targets, outputs, "Keras"), baseline, outputs,
         found.space, found.pricing, found.op_indexes, found.int8_bytes,
         (*notes, *found.notes),
     )  # fmt: skip

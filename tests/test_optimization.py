@@ -8,6 +8,7 @@ from pathlib import Path
 import digits
 import keras
 import numpy as np
+import optuna
 import pytest
 
 import hwsearch
@@ -253,6 +254,15 @@ def test_targets_that_are_unknown_or_too_small(model: keras.Model) -> None:
         hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), TRAIN, mode="maximise")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="trials=0"):
         hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), trials=0)
+    for given, said in (
+        ({"objectives": ["accuracy", "speed"]}, "has 'speed'"),
+        ({"sampler": "annealing"}, "unknown sampler 'annealing'"),
+        ({"sampler": optuna.samplers.TPESampler}, "sampler is a"),
+        ({"patience": 0}, "patience=0"),
+        ({"tolerance": 2}, "tolerance=2"),
+    ):
+        with pytest.raises(InputError, match=said):
+            hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), **given)
 
 
 def test_a_model_that_no_backend_runs_names_the_operator() -> None:

@@ -11,6 +11,7 @@ from hwsearch.candidate import Trained
 from hwsearch.pareto import inside
 from hwsearch.search import study as studies
 from hwsearch.search.rows import AGAIN, LEAF, REASON, REPEAT
+from hwsearch.search.stagnation import Stagnation
 from hwsearch.search.task import Counts, Task
 
 ASKS = "asks"
@@ -29,6 +30,7 @@ class Known:
         scored: the same by digest of their configuration.
         front: those that keep the budget and that no other dominates.
         failures: what failed and why.
+        stagnation: whether the hypervolume still grows.
     """
 
     task: Task
@@ -37,6 +39,18 @@ class Known:
     scored: dict[str, Trained] = field(default_factory=dict)
     front: list[Trained] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    stagnation: Stagnation = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stagnation = Stagnation(self.task)
+
+    @property
+    def stagnates(self) -> bool:
+        """Whether the hypervolume grew too little for as long as the task has patience."""
+        task = self.task
+        if task.patience is None:
+            return False
+        return self.stagnation.growth(task.patience) < task.tolerance
 
     def add(self, trial: FrozenTrial, own: bool, resumed: bool = False) -> Trained | None:
         """Takes a told trial in.
@@ -63,7 +77,9 @@ class Known:
             counts.repeated += repeated
         counts.rejected += trial.state == TrialState.PRUNED
         counts.repeated += REPEAT in marks
-        counts.evaluated += trial.state == TrialState.COMPLETE and REPEAT not in marks
+        if trial.state == TrialState.COMPLETE and REPEAT not in marks:
+            counts.evaluated += 1
+            self.stagnation.mark()
         if trial.state == TrialState.FAIL:
             counts.failed += not resumed
             reason = marks.get(REASON, "its process was killed")
@@ -76,6 +92,7 @@ class Known:
             return
         self.scored[digest] = trained
         self.history.append(trained)
+        self.stagnation.add(trained)
         if inside(trained, self.task.budget, self.task.mode):
             self._raise_front(trained)
 

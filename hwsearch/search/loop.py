@@ -262,6 +262,8 @@ class Search:
     def _is_over(self) -> bool:
         if self._stop.is_set() or self.known.counts.asked >= ASKS_A_TRIAL * self.task.trials:
             return True
+        if self.known.stagnates:
+            return True
         running = TrialState.RUNNING in self.storage.unfinished.values()
         return not (self._free or self._flights or running)
 

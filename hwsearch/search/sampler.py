@@ -31,11 +31,11 @@ from optuna.trial import FrozenTrial
 from hwsearch.budget import Budget
 from hwsearch.cost.columns import Ints
 from hwsearch.errors import InputError, UnknownNameError
-from hwsearch.pareto import Mode
 from hwsearch.pricing import Pricing
 from hwsearch.search.bootstrap import POINTS
 from hwsearch.search.front_sampler import FrontSampler
 from hwsearch.search.study import distributions
+from hwsearch.search.task import Task
 from hwsearch.space import as_row
 
 if TYPE_CHECKING:
@@ -97,39 +97,32 @@ def check(given: object, objectives: Sequence[str]) -> str:
     return ""
 
 
-def sampler(
-    given: str | BaseSampler,
-    pricing: Pricing,
-    budget: Budget,
-    objectives: Sequence[str],
-    mode: Mode,
-    *,
-    original: float | None,
-    seed: int,
-    told: int,
-) -> BaseSampler:
+def sampler(task: Task, told: int) -> BaseSampler:
     """The sampler of a search.
 
     Args:
-        given: one of :data:`NAMES`, or a sampler, which is returned as it is.
-        pricing, budget: cost and judge configurations.
-        objectives: of the study, in its order.
-        mode: of the metric.
-        original: the unpruned model's metric, see :class:`FrontSampler`.
-        seed: of the search.
-        told: trials in the study so far: one that is gone on with must not draw the same again.
+        task: of the search.
+        told: trials in the study so far, or a worker's own number: a process that goes on with
+            a study, or joins it, must not draw what others drew.
     """
+    given, pricing, budget = task.sampler, task.pricing, task.budget
     if isinstance(given, BaseSampler):
         return given
-    mixed = seed * 1_000_003 + told
+    mixed = (task.seed * 1_000_003 + told) % 2**32
     if given == "front":
         return FrontSampler(
-            pricing, budget, objectives, mode, original=original, seed=seed, told=told
+            pricing,
+            budget,
+            task.objectives,
+            task.mode,
+            original=task.original,
+            seed=task.seed,
+            told=told,
         )
     if given == "random":
         return Listed(pricing, budget, _random(pricing, mixed))
     if given == "grid":
-        return Listed(pricing, budget, _grid(pricing, seed, told))
+        return Listed(pricing, budget, _grid(pricing, task.seed, told))
     if given == "nsga2":
         nsga2 = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=mixed)
         return Redrawn(nsga2, pricing, budget)
@@ -139,6 +132,11 @@ def sampler(
             nsga3 = optuna.samplers.NSGAIIISampler(population_size=POPULATION, seed=mixed)
         return Redrawn(nsga3, pricing, budget)
     return optuna.samplers.TPESampler(multivariate=True, seed=mixed)
+
+
+def starts(given: str | BaseSampler) -> int:
+    """Feasible points to enqueue before a sampler's first ask."""
+    return STARTS.get(given, 0) if isinstance(given, str) else POINTS
 
 
 class Listed(BaseSampler):
@@ -281,8 +279,3 @@ def _grid(pricing: Pricing, seed: int, told: int) -> Iterator[Ints]:
                 row.append(rank)
             rows.append(row)
         yield np.array(rows, np.int64)
-
-
-def tpe(seed: int, told: int) -> optuna.samplers.TPESampler:
-    """Multivariate TPE, the default."""
-    return optuna.samplers.TPESampler(multivariate=True, seed=seed * 1_000_003 + told)

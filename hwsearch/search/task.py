@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from optuna.samplers import BaseSampler
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
-from hwsearch.cost.cost import CostColumns, Floats
 from hwsearch.metric import Mode
+from hwsearch.objectives import METRIC, cost_values
 from hwsearch.pareto import pareto
 from hwsearch.pricing import Pricing
 from hwsearch.search.cache import Cache
@@ -33,9 +34,14 @@ class Task:
         pricing, budget, space: costs, limits, what may vary.
         op_indexes: per operator of the layout its index in the float network.
         mode: of the metric.
+        objectives: names, in the study's order, see :func:`hwsearch.objectives.objectives`.
+        sampler: a name or Optuna's, see :mod:`hwsearch.search.sampler`.
+        original: the unpruned float model's metric on what the search scores by; None is unknown.
         loss, metric, custom_objects: carried, see :class:`Job`.
         trials: asks to evaluate in all, those of earlier sessions included.
         timeout_s, trial_timeout_s: of the search and of each training; None is none.
+        patience: trials after which the search ends unless the hypervolume grew by ``tolerance``,
+            a share of it; None goes on.
         workers: trainings at once.
         threads: of TensorFlow in each.
         memory_bytes: that each may hold; 0 is any.
@@ -52,12 +58,17 @@ class Task:
     space: Space
     op_indexes: tuple[int, ...]
     mode: Mode
+    objectives: tuple[str, ...]
+    sampler: str | BaseSampler
+    original: float | None
     loss: bytes
     metric: bytes
     custom_objects: bytes
     trials: int
     timeout_s: float | None
     trial_timeout_s: float | None
+    patience: int | None
+    tolerance: float
     workers: int
     threads: int
     seed: int
@@ -66,10 +77,12 @@ class Task:
     lineage: str = ""
 
     def values(self, trained: Trained) -> list[float]:
-        """The objectives of a scored trial: the metric, then the budgeted costs."""
-        cost = trained.candidate.cost
-        costs = (getattr(cost, name) for name in objectives(self.budget))
-        return [trained.score.value, *(float(value or 0) for value in costs)]
+        """The objectives of a scored trial, in their order; an unknown cost is 0."""
+        cost, score = trained.candidate.cost, trained.score.value
+        return [
+            score if name == METRIC else float(getattr(cost, name) or 0)
+            for name in self.objectives
+        ]
 
     def constraints(self, trained: Trained) -> dict[str, float]:
         """Per limit the relative overshoot, and what the metric lacks of its floor."""
@@ -81,8 +94,11 @@ class Task:
 
     def directions(self) -> list[Direction]:
         """Of each objective."""
-        first: Direction = "maximize" if self.mode == "max" else "minimize"
-        return [first, *(["minimize"] * len(objectives(self.budget)))]  # type: ignore[list-item]
+        return ["maximize" if m == "max" else "minimize" for m in self.modes()]
+
+    def modes(self) -> list[Mode]:
+        """The same, as :func:`hwsearch.pareto.pareto` takes them."""
+        return [self.mode if name == METRIC else "min" for name in self.objectives]
 
     def precision(self, leaf: Configuration) -> Precision:
         """The bit widths of a leaf, by operator of the float network."""
@@ -114,7 +130,7 @@ class Task:
     def leaves(self, configuration: Configuration, scored: Set[str]) -> list[Configuration]:
         """The configuration, and of its other leaves those worth scoring, up to MOST_LEAVES.
 
-        They fit, were not scored before, and none beats them both in the budgeted costs and in
+        They fit, were not scored before, and none beats them both in the costs optimised and in
         the bits that activations and weights have.
 
         Args:
@@ -128,7 +144,7 @@ class Task:
         fits = (self.budget.excesses(costs) <= 0).all(axis=1)
         sizes = np.array([size for _, _, size in ranks.layout.ops], np.float64)
         bits = np.stack([columns.activation_bits, columns.weight_bits @ sizes], axis=1)
-        values = np.concatenate([budgeted(costs, self.budget), bits], axis=1)
+        values = np.concatenate([cost_values(costs, self.objectives), bits], axis=1)
         down: list[Mode] = ["min"] * (values.shape[1] - 2)
         directions: list[Mode] = [*down, "max", "max"]
         kept = np.flatnonzero(fits)
@@ -141,20 +157,6 @@ class Task:
             picks = np.linspace(0, len(others) - 1, MOST_LEAVES - 1).round().astype(int)
             others = [others[i] for i in picks]
         return [configuration, *others]
-
-
-def objectives(budget: Budget) -> tuple[str, ...]:
-    """The costs that a search minimises beside the metric: those that are limited, else flash."""
-    return tuple(budget.limits) or ("flash_bytes",)
-
-
-def budgeted(costs: CostColumns, budget: Budget) -> Floats:
-    """float64 [n, costs]: the columns of :func:`objectives`; what is unknown is 0 for all."""
-    columns = [getattr(costs, name) for name in objectives(budget)]
-    n = len(costs)
-    return np.stack(
-        [np.zeros(n) if c is None else np.asarray(c, np.float64) for c in columns], axis=1
-    )
 
 
 @dataclass

@@ -19,11 +19,12 @@ from hwsearch.board import board
 from hwsearch.budget import Budget
 from hwsearch.graph.binding import Binding
 from hwsearch.graph.tflite import read
+from hwsearch.objectives import objectives
 from hwsearch.pricing import Pricing, Scheme, layout
 from hwsearch.search.database import Database
 from hwsearch.search.loop import Search
 from hwsearch.search.own import owned
-from hwsearch.search.sampler import tpe
+from hwsearch.search.sampler import sampler
 from hwsearch.search.study import local
 from hwsearch.search.task import Task
 from hwsearch.space import Ranks, Space
@@ -71,7 +72,7 @@ def searching(
     """A search of the task as its owner, with a database in its directory unless told where."""
     given = {"on_trained": lambda trained, excess: None, "on_change": lambda search: None}
     with owned(task, spec or {}, url or None) as study:
-        yield study.search(partial(tpe, 0), waiting, **(given | more))
+        yield study.search(partial(sampler, task), waiting, **(given | more))
 
 
 def trials(task: Task, url: str = "") -> list[FrozenTrial]:
@@ -91,12 +92,17 @@ def task(directory: Path, budget: Budget, trials: int, widths: tuple[int, ...] =
         space=space,
         op_indexes=tuple(range(len(widths) + 1)),
         mode="max",
+        objectives=objectives(None, budget),
+        sampler="tpe",
+        original=None,
         loss=cloudpickle.dumps("mse"),
         metric=cloudpickle.dumps(None),
         custom_objects=cloudpickle.dumps({}),
         trials=trials,
         timeout_s=None,
         trial_timeout_s=60,
+        patience=None,
+        tolerance=0.01,
         workers=1,
         threads=1,
         seed=0,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
-from search.tasks import pricing
+from search.tasks import pricing, task
 
 from hwsearch.budget import Budget
 from hwsearch.errors import InputError, UnknownNameError
@@ -17,6 +20,7 @@ from hwsearch.pareto import pareto
 from hwsearch.pricing import Pricing
 from hwsearch.search.sampler import NAMES, check, sampler
 from hwsearch.search.study import distributions
+from hwsearch.search.task import Task
 from hwsearch.space import Decoded, Space, as_row
 
 BUDGET = Budget(flash=26_600, ram=640)
@@ -30,6 +34,13 @@ def priced() -> Pricing:
     return pricing(Space(pruning_ratio=ratios, multiple_of=(1,), activation_bits=(8,)))
 
 
+def of(priced: Pricing, name: str, **more: Any) -> Task:
+    """A task of this pricing."""
+    made = task(Path("unused"), BUDGET, 1)
+    given = {"pricing": priced, "sampler": name, "objectives": OBJECTIVES, **more}
+    return replace(made, **given)
+
+
 def accuracy(decoded: Decoded) -> np.ndarray:
     """Invented: falls as channels and bits do; some structures are luckier than others."""
     luck = 0.02 * np.sin(decoded.widths[:, 0] * 7.0 + decoded.saliency)
@@ -39,7 +50,7 @@ def accuracy(decoded: Decoded) -> np.ndarray:
 
 def search(priced: Pricing, name: str, trials: int, seed: int = 0) -> list[list[int]]:
     """The rows that a sampler asks for, over-budget ones told as the loop does."""
-    made = sampler(name, priced, BUDGET, OBJECTIVES, "max", original=None, seed=seed, told=0)
+    made = sampler(of(priced, name, seed=seed), 0)
     study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=made)
     rows = []
     for _ in range(trials):
@@ -88,9 +99,7 @@ def test_a_study_that_goes_on_does_not_start_anew(priced: Pricing, name: str) ->
     study = optuna.create_study(directions=["maximize", "minimize", "minimize"])
     asked = []
     for told in (0, 10):
-        study.sampler = sampler(
-            name, priced, BUDGET, OBJECTIVES, "max", original=None, seed=0, told=told
-        )
+        study.sampler = sampler(of(priced, name), told)
         asked.append(study.ask(distributions(priced.ranks.parameters)).params)
     assert asked[0] != asked[1]
 
@@ -105,9 +114,7 @@ def test_the_grid_visits_all_that_fits_once(priced: Pricing) -> None:
 def test_nothing_fits_and_they_still_answer(priced: Pricing) -> None:
     """The loop ends such a search; a sampler must not hang in it."""
     for name in NAMES:
-        made = sampler(
-            name, priced, Budget(flash=1), OBJECTIVES, "max", original=None, seed=0, told=0
-        )
+        made = sampler(of(priced, name, budget=Budget(flash=1)), 0)
         study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=made)
         assert study.ask(distributions(priced.ranks.parameters)).params
 
@@ -148,7 +155,7 @@ def test_front_sampler_leaves_what_a_cheaper_trial_as_good_as_the_original_domin
     inside = fits(priced, every.tolist())
     order = np.argsort(costs[inside].sum(axis=1), kind="stable")
     cheap = np.flatnonzero(inside)[order[len(order) // 4]]
-    made = sampler("front", priced, BUDGET, OBJECTIVES, "max", original=0.9, seed=0, told=0)
+    made = sampler(of(priced, "front", original=0.9), 0)
     study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=made)
     found = distributions(priced.ranks.parameters)
     known = [cheap, *np.flatnonzero(inside)[:8]]
