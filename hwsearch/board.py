@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
-from hwsearch.errors import UnknownNameError
+from hwsearch.errors import InputError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,17 @@ def boards() -> dict[str, Board]:
 def board(name: str) -> Board:
     """The board of this name; underscores and capitals are forgiven.
 
+    Args:
+        name: of the catalogue; or the path of a TOML file of the catalogue's form, which must end
+            in ``.toml``, or ``.toml:name`` where the file holds several boards.
+
     Raises:
         UnknownNameError: no such board; lists those there are.
+        InputError: the file cannot be read, or a fact in it is unknown or unfit.
     """
+    path, dot, within = name.rpartition(".toml")
+    if dot and (not within or within.startswith(":")):
+        return _of_file(Path(path + dot), within.removeprefix(":"))
     known = boards()
     key = name.lower().replace("_", "-")
     if key == GENERIC.name:
@@ -61,3 +71,55 @@ def board(name: str) -> Board:
     if key not in known:
         raise UnknownNameError("board", name, known)
     return known[key]
+
+
+CORES = ("M0", "M0+", "M3", "M4", "M7", "M23", "M33", "M55", "M85")
+"""Cores that a user's board may have."""
+
+_NUMBERS = {"clock_hz": float, "flash_bytes": int, "ram_bytes": int, "power_w": float,
+            "flash_wait_states": int}  # fmt: skip
+
+
+def _of_file(path: Path, name: str) -> Board:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"cannot read the boards in {path}: {error}") from error
+    found = {key: facts for key, facts in tables.items() if isinstance(facts, dict)}
+    if not found or len(found) < len(tables):
+        raise InputError(f"{path} holds no boards, expected one table each, e.g. [my-board].")
+    if not name and len(found) > 1:
+        raise InputError(
+            f"{path} holds {len(found)} boards. Name one: "
+            + " or ".join(f"{path}:{key}" for key in found)
+        )
+    if name and name not in found:
+        raise UnknownNameError("board", name, found)
+    name = name or next(iter(found))
+    return Board(name, **_checked(found[name], f"{path}, [{name}]"))
+
+
+def _checked(facts: dict[str, Any], where: str) -> dict[str, Any]:
+    """The facts, if they are a board's.
+
+    Raises:
+        InputError: one is missing, unknown, or of another kind than it must be.
+    """
+    known = ("core", "mcu", "sources", *_NUMBERS)
+    if unknown := sorted(set(facts) - set(known)):
+        raise InputError(f"{where}: unknown fact {unknown[0]!r}. Known: {', '.join(known)}")
+    if facts.get("core") not in CORES:
+        raise InputError(
+            f"{where}: core={facts.get('core')!r}, expected one of {', '.join(CORES)}."
+        )
+    for fact, kind in _NUMBERS.items():
+        value = facts.get(fact, 1)
+        whole = kind is int
+        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not fits or value < (0 if fact == "flash_wait_states" else 1e-9):
+            expected = "a positive whole number" if whole else "a positive number"
+            raise InputError(f"{where}: {fact}={value!r}, expected {expected}.")
+    texts = isinstance(facts.get("mcu", ""), str)
+    if not texts or not isinstance(facts.get("sources", {}), dict):
+        raise InputError(f"{where}: mcu is text and sources a table of texts, one a fact.")
+    return facts

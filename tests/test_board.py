@@ -9,7 +9,7 @@ import pytest
 from architectures import PUBLISHED, needs_published
 
 from hwsearch.board import Board, board, boards
-from hwsearch.errors import UnknownNameError
+from hwsearch.errors import InputError, UnknownNameError
 
 FACTS = [f.name for f in fields(Board) if f.name not in ("name", "mcu", "sources")]
 
@@ -71,3 +71,47 @@ def test_power_is_that_of_published_rows():
         means = [np.mean(p) for (where, _, _), p in powers.items() if where == name]
         nearest = min(means, key=lambda p: abs(p / board(name).power_w - 1))
         assert board(name).power_w == pytest.approx(nearest, rel=0.03), name
+
+
+MINE = '[mine]\ncore = "M4"\nclock_hz = 80_000_000\nflash_bytes = 131072\n'
+
+
+def test_a_file_of_the_users_holds_boards(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text(MINE + '[mine.sources]\nclock_hz = "data sheet"\n')
+    assert board(str(path)) == Board(
+        "mine", "M4", 80_000_000, 131072, sources={"clock_hz": "data sheet"}
+    )
+    path.write_text(MINE + '[other]\ncore = "M0+"\n')
+    assert board(f"{path}:other") == Board("other", "M0+")
+    with pytest.raises(InputError, match=r"2 boards\. Name one: .*my\.toml:mine"):
+        board(str(path))
+    with pytest.raises(UnknownNameError, match="mine"):
+        board(f"{path}:third")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no boards"),
+        ('core = "M4"', "holds no boards"),
+        ("[mine", "cannot read"),
+        ('[mine]\ncore = "A53"', "core='A53', expected one of M0"),
+        ("[mine]\nclock_hz = 8e6", "core=None"),
+        ('[mine]\ncore = "M4"\nclock = 8', "unknown fact 'clock'"),
+        ('[mine]\ncore = "M4"\nclock_hz = -8', "clock_hz=-8, expected a positive number"),
+        ('[mine]\ncore = "M4"\nram_bytes = 8.5', "ram_bytes=8.5, expected a positive whole"),
+        ('[mine]\ncore = "M4"\npower_w = true', "power_w=True"),
+        ('[mine]\ncore = "M4"\nsources = "mine"', "sources a table"),
+    ],
+)
+def test_what_is_no_board_is_said(tmp_path, text, said):
+    path = tmp_path / "my.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        board(str(path))
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(InputError, match="cannot read the boards"):
+        board(str(tmp_path / "my.toml"))
