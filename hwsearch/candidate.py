@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hwsearch.board import Board
 from hwsearch.cost.cost import Cost
 from hwsearch.space import Configuration
 
@@ -128,15 +129,50 @@ class Verified:
 
 
 @dataclass(frozen=True)
+class Relief:
+    """What raising one limit by a tenth would buy, by estimate.
+
+    Attributes:
+        limit: the cost, e.g. ``"ram_bytes"``.
+        value: its limit, raised.
+        candidate: the largest network that would fit; where some were scored, the one whose
+            metric is expected to be best. None when still nothing fits.
+        excess: where nothing fits, by how much the nearest misses some limit then.
+        metric: what that network is expected to reach; None where too few were scored.
+    """
+
+    limit: str
+    value: float
+    candidate: Candidate | None
+    excess: float
+    metric: float | None = None
+
+
+@dataclass(frozen=True)
+class BoardFit:
+    """A board on which a configuration fits, by estimate.
+
+    Attributes:
+        board: it.
+        candidate: the configuration, with its costs there.
+    """
+
+    board: Board
+    candidate: Candidate
+
+
+@dataclass(frozen=True)
 class NearestMiss:
     """When nothing fits: the configuration that came nearest.
 
     Attributes:
         candidate: it.
-        limit: the cost whose limit it exceeds most, e.g. ``"ram_bytes"``.
+        limit: the cost whose limit it exceeds most, e.g. ``"ram_bytes"``; ``"metric"`` where
+            costs fit and no network is good enough.
         excess: by how much, relative to the limit.
         op_index, op_kind: the operator that sets that cost's peak or takes its largest share.
         op_share: what that operator takes of it, in the cost's unit.
+        reliefs: what each limit would buy if it alone were raised.
     """
 
     candidate: Candidate
@@ -145,3 +181,4 @@ class NearestMiss:
     op_index: int
     op_kind: str
     op_share: float
+    reliefs: tuple[Relief, ...] = ()

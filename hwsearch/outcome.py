@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from hwsearch.candidate import NearestMiss, Trained, Verified
 from hwsearch.finalists import nearest_miss, proven
+from hwsearch.objectives import METRIC
 from hwsearch.problem import Problem
+from hwsearch.relief import reliefs, smallest_board
 from hwsearch.report import Report
 from hwsearch.search.bootstrap import Bootstrap
 from hwsearch.search.loop import Search
@@ -60,7 +63,7 @@ def outcome(
         original_tflite_bytes=found.int8_bytes,
         finalists=proof.finalists,
         winner=proof.winner,
-        nearest_miss=None if proof.winner is not None else _miss(found, screened, search),
+        nearest_miss=None if proof.winner is not None else _miss(found, task, screened, search),
         asked=search.known.counts.asked,
         rejected=search.known.counts.rejected,
         screened=screened.screened,
@@ -75,6 +78,12 @@ def outcome(
         directory=task.directory,
         tracking="",
         objectives=task.objectives,
+        smallest=smallest_board(
+            found.pricing,
+            budget,
+            None if proof.winner is None else proof.winner.trained.candidate.configuration,
+            task.seed,
+        ),
     )
 
 
@@ -89,9 +98,17 @@ def _ended(search: Search) -> list[str]:
     return []
 
 
-def _miss(found: Problem, screened: Bootstrap, search: Search) -> NearestMiss | None:
-    """What came nearest where nothing fits."""
-    if screened.excess <= 0:
-        return None  # configurations fit, but none was trained, or none is accurate enough
-    configuration = found.pricing.ranks.configuration(screened.nearest)
-    return nearest_miss(found.pricing, search.task.budget, configuration)
+def _miss(found: Problem, task: Task, screened: Bootstrap, search: Search) -> NearestMiss | None:
+    """What came nearest where nothing fits, or nothing is good enough; None if none was scored."""
+    pricing, budget, history = found.pricing, task.budget, search.known.history
+    room = reliefs(pricing, budget, task.seed, history, task.mode)
+    if screened.excess > 0:
+        configuration = pricing.ranks.configuration(screened.nearest)
+        return replace(nearest_miss(pricing, budget, configuration), reliefs=room)
+    if not history or budget.accuracy is None:
+        return None
+    sign = 1 if task.mode == "max" else -1
+    fits = [t for t in history if all(e <= 0 for e in budget.excess(t.candidate.cost).values())]
+    best = max(fits or history, key=lambda t: sign * t.score.value)
+    lacks = sign * (budget.accuracy - best.score.value) / (abs(budget.accuracy) or 1.0)
+    return NearestMiss(best.candidate, METRIC, lacks, -1, "", 0.0, room)

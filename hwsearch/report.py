@@ -13,7 +13,7 @@ import numpy as np
 
 from hwsearch.board import Board
 from hwsearch.budget import Budget
-from hwsearch.candidate import Level, Measurement, NearestMiss, Score, Trained, Verified
+from hwsearch.candidate import BoardFit, Level, Measurement, NearestMiss, Score, Trained, Verified
 from hwsearch.cost.cost import COSTS, Cost, OpCost
 from hwsearch.errors import ModelFileError, UnknownNameError
 from hwsearch.pareto import Mode, choose, pareto
@@ -67,6 +67,7 @@ class Report:
         tracking: MLflow's link, or why there is none.
         objectives: what was optimised: ``"metric"`` and names of costs. Default: the metric and
             the budgeted costs, flash where none is.
+        smallest: see :meth:`smallest_board`.
     """
 
     study: str
@@ -93,6 +94,7 @@ class Report:
     directory: Path
     tracking: str
     objectives: tuple[str, ...] = ()
+    smallest: BoardFit | None = None
 
     def __post_init__(self) -> None:
         if not self.objectives:
@@ -140,6 +142,15 @@ class Report:
                 return Choice(verified, self)
         known = (str(v.trained.candidate.number) for v in self.finalists)
         raise UnknownNameError("finalist", number, known)
+
+    def smallest_board(self) -> BoardFit | None:
+        """The catalogue's smallest board, by RAM and then flash, on which the chosen model fits.
+
+        By estimate, with the board's own flash and RAM as limits and those of the budget for
+        latency and energy. Where nothing was chosen: on which some configuration of the space
+        fits. None where there is no such board.
+        """
+        return self.smallest
 
     def table(self) -> str:
         """Prints the report as a table, fitted to the terminal; the same text is returned."""

@@ -13,6 +13,7 @@ from rich.table import Table
 from hwsearch.budget import shown
 from hwsearch.candidate import Score
 from hwsearch.cost.cost import COSTS, Cost
+from hwsearch.objectives import METRIC
 from hwsearch.pareto import inside
 
 if TYPE_CHECKING:
@@ -323,8 +324,8 @@ def _buys(report: Report, chosen: Choice) -> str:
 
 def _miss(report: Report) -> str:
     miss = report.nearest_miss
-    if miss is None:
-        return _floor(report)
+    if miss is None or miss.limit == METRIC:
+        return "\n".join([_floor(report), *_room(report)])
     limit = report.budget.limits.get(miss.limit)
     takes = getattr(miss.candidate.cost, miss.limit, None)
     name = NAMES.get(miss.limit, miss.limit)
@@ -339,7 +340,31 @@ def _miss(report: Report) -> str:
         f"Nothing fits. The nearest miss ({miss.candidate.configuration}): {name} over by "
         f"{miss.excess:.1%}{figures}{op}. Raise the limit, allow more pruning (pruning_ratio) of "
         f"that layer, or name another board or backend."
+        + "".join(f"\n{line}" for line in _room(report))
     )
+
+
+def _room(report: Report) -> list[str]:
+    """What a tenth more of each limit would buy, and the smallest board that has room."""
+    lines = []
+    for relief in report.nearest_miss.reliefs if report.nearest_miss else ():
+        to = f"{NAMES[relief.limit]} raised by a tenth to {shown(relief.limit, relief.value)}"
+        if relief.candidate is None:
+            lines.append(f"With {to} still nothing fits: over by {relief.excess:.1%}.")
+        elif relief.metric is not None:
+            lines.append(
+                f"With {to} {report.metric} {relief.metric:.4g} is expected, of "
+                f"{relief.candidate.configuration}."
+            )
+        else:
+            lines.append(f"With {to} models fit, up to {relief.candidate.configuration}.")
+    fit = report.smallest_board()
+    if fit is not None:
+        lines.append(
+            f"The smallest board of the catalogue with room, by estimate: {fit.board.name} "
+            f"({fit.candidate.configuration})."
+        )
+    return lines
 
 
 def _floor(report: Report) -> str:
