@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hwsearch.errors import StudyError
-from hwsearch.runs import masked, quoted
-from hwsearch.track import PARENT, STUDY
+from hwsearch.links import masked, quoted
+from hwsearch.runs import STUDY
+from hwsearch.track import PARENT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -218,7 +218,8 @@ def _portable(value: Any, exported: int) -> Any:
 def _card(
     verified: Verified, report: Report, model: TfliteModel, target: Port, refused: str
 ) -> str:
-    from hwsearch.table import counts, explain, markdown_table
+    from hwsearch.explanation import explain
+    from hwsearch.table import counts, markdown_table
 
     number = verified.trained.candidate.number
     network = model.graph

@@ -9,10 +9,10 @@ import numpy as np
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Candidate, NearestMiss, Trained, Verified
+from hwsearch.choice import heaviest
 from hwsearch.objectives import METRIC, objectives
 from hwsearch.pareto import Mode, choose, inside, pareto
 from hwsearch.pricing import Pricing
-from hwsearch.report import heaviest
 from hwsearch.space import Configuration
 
 FINALISTS = 6

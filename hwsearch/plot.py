@@ -1,329 +1,268 @@
-"""Pictures of a search: Pareto front, hypervolume, memory plan, cost by operator; no global state.
-
-Each function returns a matplotlib Figure; :func:`save` writes one as PNG or SVG, the same bytes
-every time. Colours are those of Okabe and Ito, told apart with any colour vision
-("Color Universal Design", 2008); nothing is said by colour alone.
-"""
+"""Pictures of a search: Pareto fronts, hypervolume, estimate against measurement."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwsearch.backends import backends
-from hwsearch.budget import shown
-from hwsearch.candidate import Trained
-from hwsearch.cost import memory
-from hwsearch.cost.columns import Columns, Ints
-from hwsearch.cost.cost import Cost, Floats
-from hwsearch.cost.memory import Plan
-from hwsearch.errors import InputError
-from hwsearch.graph.tflite import read
+from hwsearch.candidate import Trained, Verified
+from hwsearch.cost.cost import COSTS, Floats
+from hwsearch.errors import UnknownNameError
+from hwsearch.figure import (
+    AXES,
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    RED,
+    WIDTH,
+    legend,
+    panels,
+    styled,
+)
 from hwsearch.pareto import Mode, hypervolumes
+from hwsearch.plot_model import deployed_memory_figure, ops_figure
 
 if TYPE_CHECKING:
-    from hwsearch.report import Choice, Report
+    from hwsearch.choice import Choice
+    from hwsearch.report import Report
 
-BLUE, ORANGE, GREEN, RED, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"
-GREY, INK = "#9A9A9A", "#222222"
-
-AXES = {
-    "flash_bytes": ("flash", 1024.0, "KiB"),
-    "ram_bytes": ("RAM", 1024.0, "KiB"),
-    "latency_s": ("latency", 1e-3, "ms"),
-    "energy_j": ("energy", 1e-3, "mJ"),
-}
-"""Per cost: name, unit's factor, unit."""
-
-WIDTH, PANEL = 8.0, 4.2
-"""Inches of a figure and of the height of one of its panels; 100 dots an inch."""
-
-_STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "svg.hashsalt": "hwsearch",
-    "svg.fonttype": "path",
-}
+Pair = tuple[str, str]
+"""What lies along x and along y: names of costs, or ``"metric"``."""
 
 
-def pareto_figure(report: Report) -> Any:
-    """The metric against each budgeted cost (flash where none is): trials, finalists, limits."""
-    names = _costs(report)
-    with _styled():
-        figure, axes = _figure(len(names))
-        for ax, name in zip(axes, names, strict=True):
-            _pareto(ax, report, name)
-        _legend(figure, axes[0])
-    return figure
-
-
-def hypervolume_figure(report: Report) -> Any:
-    """Hypervolume of metric and budgeted costs over the scored trials."""
-    with _styled():
-        figure, axes = _figure(1)
-        _hypervolume(axes[0], report)
-    return figure
-
-
-def ops_figure(cost: Cost, title: str = "") -> Any:
-    """Estimated cycles and flash bytes of each operator, as bars."""
-    with _styled():
-        from matplotlib.figure import Figure
-
-        height = max(3.0, 1.3 + 0.26 * len(cost.ops))
-        figure = Figure(figsize=(WIDTH, height), dpi=100, layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        labels = [f"{op.index} {op.kind}" for op in cost.ops]
-        at = np.arange(len(labels))
-        _bars(left, at, [op.cycles for op in cost.ops], "cycles (estimate)", BLUE)
-        flash = [op.flash_bytes / 1024 for op in cost.ops]
-        _bars(right, at, flash, "constants in flash, KiB", ORANGE)
-        left.set_yticks(at, labels)
-        left.invert_yaxis()
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    return figure
-
-
-def memory_figure(
-    plan: Plan, names: Sequence[str] = (), row: int = 0, ops: Sequence[str] = ()
-) -> Any:
-    """One candidate's plan of the arena: which bytes each buffer holds, operator by operator.
-
-    Args:
-        plan: of n candidates.
-        names: of the buffers, for the labels of the large ones.
-        row: which candidate.
-        ops: names of the operators; their indexes are used where they are too many.
-    """
-    with _styled():
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Rectangle
-
-        figure = Figure(figsize=(WIDTH, PANEL), dpi=100, layout="constrained")
-        ax = figure.subplots()
-        offsets, sizes = plan.offsets[row], plan.sizes[row]
-        first, last = plan.lifetimes.first, plan.lifetimes.last
-        top = float(plan.bytes[row]) / 1024
-        steps = int(last.max(initial=0)) + 1
-        colours = (SKY, ORANGE, GREEN, "#F0E442", "#CC79A7", BLUE)
-        for i in map(int, np.flatnonzero(sizes > 0)):
-            low, high = float(offsets[i]) / 1024, float(sizes[i]) / 1024
-            begin, span = max(int(first[i]), 0) - 0.5, int(last[i]) - max(int(first[i]), 0) + 1
-            colour = colours[i % len(colours)]
-            ax.add_patch(
-                Rectangle(
-                    (begin, low), span, high, facecolor=colour, alpha=0.75, edgecolor=INK, lw=0.7
-                )
-            )
-            label = _buffer_label(names[i] if i < len(names) else "", float(sizes[i]))
-            if span / steps < 0.011 * len(label):
-                label = label.replace(" ", "\n", 1)
-            wide = span / steps > 0.011 * max(map(len, label.split("\n")))
-            if wide and high > 0.06 * top * len(label.split("\n")):
-                ax.text(
-                    begin + span / 2, low + high / 2, label, ha="center", va="center", fontsize=8
-                )
-        alive = _alive(plan, row, steps)
-        for step in np.flatnonzero(alive == alive.max(initial=0)):
-            ax.axvspan(step - 0.5, step + 0.5, color=RED, alpha=0.10, lw=0, zorder=0)
-        ax.axhline(top, color=RED, lw=1.4, ls="--")
-        ax.text(steps - 0.5, top, f"arena {top:,.1f} KiB ", color=RED, ha="right", va="bottom")
-        ax.set_xlim(-0.5, steps - 0.5)
-        ax.set_ylim(0, top * 1.12 or 1)
-        if 0 < len(ops) <= 24:
-            ax.set_xticks(
-                range(len(ops)), [f"{i} {o}" for i, o in enumerate(ops)], rotation=60, ha="right"
-            )
-        else:
-            ax.set_xlabel("operator")
-        ax.set_ylabel("offset in the arena, KiB")
-        ax.set_title("memory over time: a box is a buffer; most is alive in the shaded columns")
-        ax.grid(False)
-    return figure
-
-
-def deployed_memory_figure(choice: Choice) -> Any | None:
-    """The plan of a model's ``.tflite`` by its own runtime; None where that tells none."""
-    runtime = backends().get(choice.configuration.backend)
-    if not isinstance(runtime, Planner) or not choice.tflite.is_file():
-        return None
-    columns = Columns.of(read(choice.tflite).graph)
-    scratch = runtime.scratch(columns)
-    names = memory.buffer_names(columns.graph, scratch)
-    return memory_figure(
-        memory.plan(columns, scratch), names, ops=[op.kind for op in columns.graph.ops]
-    )
-
-
-@runtime_checkable
-class Planner(Protocol):
-    """A backend whose arena is TFLite Micro's plan of activations and its own scratch buffers."""
-
-    def scratch(self, columns: Columns) -> list[tuple[int, Ints]]:
-        """(operator, int64 [n] bytes) of each scratch buffer."""
-        ...
-
-
-def overview(report: Report) -> Any:
-    """The Pareto panels, and the hypervolume below them."""
-    names = _costs(report)
-    with _styled():
-        figure, axes = _figure(len(names) + 1)
-        for ax, name in zip(axes, names, strict=False):
-            _pareto(ax, report, name)
-        _hypervolume(axes[len(names)], report)
-        _legend(figure, axes[0])
-    return figure
-
-
-def save(figure: Any, path: Path) -> Path:
-    """Writes a figure as ``.png`` or ``.svg``; the same figure gives the same bytes.
+def draw(report: Report, name: str) -> Any | None:
+    """A figure of a report by name; None where there is nothing to draw.
 
     Raises:
-        InputError: another suffix.
+        UnknownNameError: no figure of :data:`FIGURES` has this name.
     """
-    if path.suffix not in (".png", ".svg"):
-        raise InputError(f"cannot draw {path.name!r}: the name must end in .png or .svg.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(svg(figure).encode() if path.suffix == ".svg" else png(figure))
-    return path
+    if name not in FIGURES:
+        raise UnknownNameError("figure", name, FIGURES)
+    return FIGURES[name](report)
 
 
-def png(figure: Any) -> bytes:
-    """A figure as PNG, without date or version."""
-    buffer = io.BytesIO()
-    with _styled():
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+def pairs(report: Report) -> list[Pair]:
+    """Pairs of objectives, the metric against each cost first; flash where there is no cost."""
+    costs = costs_of(report)
+    return [(c, "metric") for c in costs] + list(combinations(costs, 2))
 
 
-def svg(figure: Any) -> str:
-    """A figure as an ``<svg>`` element that can stand in an HTML page."""
-    buffer = io.BytesIO()
-    with _styled():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue().decode(), count=1, flags=re.DOTALL)
-
-
-def _styled() -> Any:
-    import matplotlib
-
-    return matplotlib.rc_context(_STYLE)
-
-
-def _figure(panels: int) -> tuple[Any, list[Any]]:
-    """A figure of so many panels, two a row; its axes."""
-    from matplotlib.figure import Figure
-
-    columns = 1 if panels == 1 else 2
-    rows = -(-panels // columns)
-    height = PANEL if rows == 1 else rows * 3.5
-    figure = Figure(figsize=(WIDTH, height), dpi=100, layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
-    for ax in axes[panels:]:
-        ax.remove()
-    return figure, axes[:panels]
-
-
-def _legend(figure: Any, ax: Any) -> None:
-    """One legend for all panels, below them."""
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
-
-
-def _costs(report: Report) -> list[str]:
-    """The budgeted costs that are known of some trial; flash where there is none."""
+def costs_of(report: Report) -> list[str]:
+    """The costs among the objectives that are known of some trial; flash where there is none."""
     known = [
         name
-        for name in report.budget.limits
-        if any(getattr(t.candidate.cost, name) is not None for t in report.history)
+        for name in report.objectives
+        if name != "metric"
+        and any(getattr(t.candidate.cost, name) is not None for t in report.history)
     ]
     return known or ["flash_bytes"]
 
 
-def _pareto(ax: Any, report: Report, name: str) -> None:
-    label, factor, unit = AXES[name]
-    trials = [t for t in report.history if getattr(t.candidate.cost, name) is not None]
+def pareto_figure(
+    report: Report, of: Sequence[Pair] = (), width: float = WIDTH, legends: bool = True
+) -> Any:
+    """Trials, finalists, the chosen one and the limits: a panel a pair of objectives.
+
+    Args:
+        report: of the search.
+        of: pairs; none are all.
+        width: inches.
+        legends: whether to say below what is what.
+    """
+    drawn = list(of) or pairs(report)
+    with styled():
+        figure, axes = panels(len(drawn), width)
+        for ax, (x, y) in zip(axes, drawn, strict=True):
+            _pareto(ax, report, x, y)
+        if legends:
+            legend(figure, axes)
+    return figure
+
+
+def hypervolume_figure(report: Report, width: float = WIDTH) -> Any:
+    """Hypervolume of the objectives over the scored trials."""
+    with styled():
+        figure, axes = panels(1, width)
+        _hypervolume(axes[0], report)
+    return figure
+
+
+def overview(report: Report) -> Any:
+    """The metric against each cost, and the hypervolume."""
+    drawn = [(c, "metric") for c in costs_of(report)]
+    with styled():
+        figure, axes = panels(len(drawn) + 1)
+        for ax, (x, y) in zip(axes, drawn, strict=False):
+            _pareto(ax, report, x, y)
+        _hypervolume(axes[len(drawn)], report)
+        legend(figure, axes[:-1])
+    return figure
+
+
+def estimate_figure(report: Report, width: float = WIDTH) -> Any | None:
+    """How far each measurement lies from its estimate, beside the 90 % band of the estimate.
+
+    None where no finalist has a quantity that was both estimated and measured.
+    """
+    rows = [
+        (verified, name)
+        for name in (*COSTS, "cycles")
+        for verified in sorted(report.finalists, key=lambda v: v.trained.candidate.number)
+        if deviation(verified, name) is not None
+    ]
+    if not rows:
+        return None
+    with styled():
+        figure, (ax,) = panels(1, width)
+        figure.set_figheight(1.5 + 0.24 * len(rows))
+        for at, (verified, name) in enumerate(rows):
+            band = verified.trained.candidate.cost.bands.get(name)
+            if band is not None:
+                ax.barh(
+                    at, 100 * (band.high - band.low), left=100 * band.low, height=0.55,
+                    color=GREY, alpha=0.35, lw=0, label="90 % band of the estimate",
+                )  # fmt: skip
+            found = 100 * (deviation(verified, name) or 0.0)
+            ax.plot(found, at, "D", color=BLUE, ms=5, label="measured", ls="none")
+            ax.annotate(
+                f"{found:+.1f} %", (found, at), (7, 0), textcoords="offset points", va="center",
+                fontsize=8,
+            )  # fmt: skip
+        labels = [
+            f"{AXES[n][0] if n in AXES else n} of trial {v.trained.candidate.number}"
+            for v, n in rows
+        ]
+        ax.set_yticks(range(len(rows)), labels)
+        ax.invert_yaxis()
+        ax.axvline(0, color=INK, lw=1)
+        ax.use_sticky_edges = False
+        ax.margins(x=0.2)
+        ax.set_xlabel("measured less estimated, % of the estimate")
+        ax.set_title("estimate against measurement")
+        ax.grid(axis="y", visible=False)
+        legend(figure, [ax])
+    return figure
+
+
+def deviation(verified: Verified, name: str) -> float | None:
+    """Measured over estimated, less 1; None where one of them is unknown."""
+    estimate = getattr(verified.trained.candidate.cost, name)
+    measured = getattr(verified.measurement, name, None)
+    return None if not estimate or measured is None else float(measured) / float(estimate) - 1
+
+
+def _operators(report: Report) -> Any | None:
+    chosen = report.chosen
+    return None if chosen is None or not chosen.cost.ops else ops_figure(chosen.cost)
+
+
+def _memory(report: Report) -> Any | None:
+    return None if report.chosen is None else deployed_memory_figure(report.chosen)
+
+
+FIGURES: dict[str, Callable[[Report], Any | None]] = {
+    "overview": overview,
+    "pareto": pareto_figure,
+    "hypervolume": hypervolume_figure,
+    "memory": _memory,
+    "operators": _operators,
+    "estimate": estimate_figure,
+}
+"""The figures of a report by name; the last three are of the chosen model and the finalists."""
+
+
+def _pareto(ax: Any, report: Report, x: str, y: str) -> None:
+    known = [t for t in report.history if _trial(t, x) is not None and _trial(t, y) is not None]
+    scale = {name: AXES[name][1] if name in AXES else 1.0 for name in (x, y)}
     ax.scatter(
-        [getattr(t.candidate.cost, name) / factor for t in trials],
-        [t.score.value for t in trials],
+        [_or_zero(_trial(t, x)) / scale[x] for t in known],
+        [_or_zero(_trial(t, y)) / scale[y] for t in known],
         s=16, color=GREY, alpha=0.6, lw=0, label="trial (search half)", zorder=2,
     )  # fmt: skip
-    front = sorted(report.shown, key=lambda c: _or_zero(c.known(name)))
-    finalists = [c for c in front if c.known(name) is not None]
-    if finalists:
-        x = [(_or_zero(c.known(name))) / factor for c in finalists]
-        y = [c.score.value for c in finalists]
-        error = [
-            [max(c.score.value - c.score.low, 0.0) for c in finalists],
-            [max(c.score.high - c.score.value, 0.0) for c in finalists],
-        ]
+    front = [c for c in report.front if _choice(c, x) is not None and _choice(c, y) is not None]
+    if front:
+        error = None
+        if y == "metric":
+            error = [
+                [max(c.score.value - c.score.low, 0.0) for c in front],
+                [max(c.score.high - c.score.value, 0.0) for c in front],
+            ]
         ax.errorbar(
-            x, y, _error_bars(error), fmt="o", color=BLUE, ms=5, lw=1, capsize=2,
-            label="front (fresh data, 95 %)", zorder=3,
+            [_or_zero(_choice(c, x)) / scale[x] for c in front],
+            [_or_zero(_choice(c, y)) / scale[y] for c in front],
+            error if error is not None and np.isfinite(error).all() else None,
+            fmt="o", color=BLUE, ms=5, lw=1, capsize=2, label="front (fresh data, 95 %)", zorder=3,
         )  # fmt: skip
     chosen = report.chosen
-    if chosen is not None and chosen.known(name) is not None:
+    if chosen is not None and _choice(chosen, x) is not None and _choice(chosen, y) is not None:
         ax.plot(
-            [_or_zero(chosen.known(name)) / factor], [chosen.score.value], "*", ms=16,
-            color=ORANGE, mec=INK, mew=0.8, label=f"chosen: trial {chosen.number}", zorder=4,
+            [_or_zero(_choice(chosen, x)) / scale[x]], [_or_zero(_choice(chosen, y)) / scale[y]],
+            "*", ms=16, color=ORANGE, mec=INK, mew=0.8, label=f"chosen: trial {chosen.number}",
+            zorder=4,
         )  # fmt: skip
-    ax.axhline(report.original.value, color=GREEN, lw=1.4, ls=":", label="original, float")
-    limit = report.budget.limits.get(name)
-    _limits(ax, [t / factor for t in _known(trials, name)], limit, factor)
-    ax.set_xlabel(f"{label}, {unit}")
-    ax.set_ylabel(report.metric)
-    ax.set_title(f"{report.metric} against {label}")
+    if y == "metric":
+        ax.axhline(report.original.value, color=GREEN, lw=1.4, ls=":", label="original, float")
+    for name, is_x in ((x, True), (y, False)):
+        if name != "metric":
+            used = [_or_zero(_trial(t, name)) / scale[name] for t in known]
+            _limit(ax, used, report.budget.limits.get(name), scale[name], is_x)
+    ax.set_xlabel(_label(report, x))
+    ax.set_ylabel(_label(report, y))
+    ax.set_title(f"{_word(report, y)} against {_word(report, x)}")
 
 
-def _error_bars(error: list[list[float]]) -> list[list[float]] | None:
-    """Error bars, or none where an interval is not finite."""
-    return error if np.isfinite(error).all() else None
+def _trial(trained: Trained, name: str) -> float | None:
+    cost = trained.candidate.cost
+    value = trained.score.value if name == "metric" else getattr(cost, name)
+    return None if value is None else float(value)
 
 
-def _known(trials: Sequence[Trained], name: str) -> list[float]:
-    return [float(getattr(t.candidate.cost, name)) for t in trials]
+def _choice(choice: Choice, name: str) -> float | None:
+    return choice.score.value if name == "metric" else choice.known(name)
 
 
-def _limits(ax: Any, used: Sequence[float], limit: float | None, factor: float) -> None:
-    """Draws the limit where it lies near the trials; says where it lies when it is far off."""
+def _word(report: Report, name: str) -> str:
+    return report.metric if name == "metric" else AXES[name][0]
+
+
+def _label(report: Report, name: str) -> str:
+    return report.metric if name == "metric" else f"{AXES[name][0]}, {AXES[name][2]}"
+
+
+def _limit(ax: Any, used: Sequence[float], limit: float | None, factor: float, is_x: bool) -> None:
+    """Draws a limit where it lies near the trials; says where it lies when it is far off."""
     if limit is None:
         return
     at, most = limit / factor, max(used, default=0.0)
+    line, span, edge = (
+        (ax.axvline, ax.axvspan, ax.set_xlim) if is_x else (ax.axhline, ax.axhspan, ax.set_ylim)
+    )
     if not used or at <= 2.5 * most:
-        ax.axvline(at, color=RED, lw=1.4, ls="--", label="limit")
-        ax.axvspan(at, max(at, most) * 1.06, color=RED, alpha=0.07, lw=0)
-        ax.set_xlim(right=max(at, most) * 1.06)
-    else:
-        ax.text(
-            0.99, 0.02, f"limit {at:,.0f} →", transform=ax.transAxes, color=RED, ha="right",
-            va="bottom",
-        )  # fmt: skip
+        top = max(at, most) * 1.06
+        line(at, color=RED, lw=1.4, ls="--", label="limit")
+        span(at, top, color=RED, alpha=0.07, lw=0)
+        edge(None, top)
+        return
+    place = (0.99, 0.02, "right", "bottom") if is_x else (0.01, 0.98, "left", "top")
+    ax.text(
+        *place[:2], f"limit {at:,.0f} {'→' if is_x else '↑'}", transform=ax.transAxes, color=RED,
+        ha=place[2], va=place[3],
+    )  # fmt: skip
 
 
 def progress(report: Report) -> Floats:
     """float64 [trials]: the hypervolume after each scored trial, as a share of the final one.
 
-    Over the metric and the budgeted costs; the reference point is the worst metric seen and the
-    limits (the largest cost seen where there is none). See :func:`hwsearch.pareto.hypervolumes`.
+    Over the metric and the costs among the objectives; the reference point is the worst metric
+    seen and the limits (the largest cost seen where there is none). See
+    :func:`hwsearch.pareto.hypervolumes`.
     """
-    names = _costs(report)
+    names = costs_of(report)
     rows = [
         [t.score.value, *(_or_zero(getattr(t.candidate.cost, n)) for n in names)]
         for t in report.history
@@ -350,39 +289,5 @@ def _hypervolume(ax: Any, report: Report) -> None:
     ax.set_title("progress of the search")
 
 
-def _bars(ax: Any, at: Any, values: Sequence[float | None], label: str, colour: str) -> None:
-    known = [0.0 if v is None else float(v) for v in values]
-    ax.barh(at, known, color=colour, height=0.7)
-    most = max(known, default=0.0) or 1.0
-    for y, value in zip(at, values, strict=True):
-        text = "unknown" if value is None else _short(float(value))
-        if value is None or value > 0:
-            ax.text((value or 0.0) + most * 0.015, y, text, va="center", fontsize=8)
-    ax.set_xlim(0, most * 1.22)
-    ax.set_xlabel(label)
-    ax.locator_params(axis="x", nbins=5)
-    ax.xaxis.set_major_formatter(lambda v, _: _short(v))
-    ax.grid(axis="y", visible=False)
-
-
-def _short(value: float) -> str:
-    """E.g. ``"1.2 M"``, ``"640"``."""
-    for factor, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= factor:
-            return f"{value / factor:.3g}{prefix}"
-    return f"{value:.3g}"
-
-
-def _buffer_label(name: str, size: float) -> str:
-    short = name.split("/")[-1].split(";")[0][:18]
-    return f"{short} {shown('ram', size)}".strip()
-
-
 def _or_zero(value: float | None) -> float:
     return 0.0 if value is None else float(value)
-
-
-def _alive(plan: Plan, row: int, steps: int) -> Any:
-    step = np.arange(steps)[:, None]
-    alive = (plan.lifetimes.first <= step) & (step <= plan.lifetimes.last)
-    return (alive * plan.sizes[row]).sum(axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ import numpy as np
 
 from hwsearch.board import Board
 from hwsearch.budget import Budget
-from hwsearch.candidate import BoardFit, Level, Measurement, NearestMiss, Score, Trained, Verified
-from hwsearch.cost.cost import COSTS, Cost, OpCost
-from hwsearch.errors import ModelFileError, UnknownNameError
+from hwsearch.candidate import BoardFit, NearestMiss, Score, Trained, Verified
+from hwsearch.choice import Choice
+from hwsearch.cost.cost import COSTS
+from hwsearch.errors import InputError, ModelFileError, UnknownNameError
 from hwsearch.pareto import Mode, choose, pareto
 from hwsearch.record import from_json, to_json
-from hwsearch.space import Configuration
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -163,7 +163,7 @@ class Report:
 
         When nothing fits: the nearest miss, its limit, by how much, and the operator behind it.
         """
-        from hwsearch.table import explain
+        from hwsearch.explanation import explain
 
         return explain(self)
 
@@ -172,18 +172,31 @@ class Report:
 
         return html_table(self)
 
-    def plot(self, path: str | Path | None = None) -> Any:
-        """The figures of the search: Pareto front, hypervolume, cost by operator.
+    def plot(self, path: str | Path | None = None, what: str = "overview") -> Any:
+        """A figure of the search; a notebook shows it.
 
         Args:
-            path: where to save them: one ``.png`` or ``.svg``; None saves nothing.
+            path: where to save it: one ``.png`` or ``.svg``; None saves nothing.
+            what: ``"overview"``, the metric against each cost, and the progress; ``"pareto"``,
+                every pair of objectives; ``"hypervolume"``; ``"estimate"``, against measurement;
+                of the chosen model ``"memory"``, its arena's plan, and ``"operators"``.
 
         Returns:
-            matplotlib.figure.Figure: a notebook shows it.
-        """
-        from hwsearch.plot import overview, save
+            matplotlib.figure.Figure.
 
-        figure = overview(self)
+        Raises:
+            UnknownNameError: no figure has this name.
+            InputError: there is nothing to draw of it, or another suffix is asked for.
+        """
+        from hwsearch.figure import save
+        from hwsearch.plot import draw
+
+        figure = draw(self, what)
+        if figure is None:
+            raise InputError(
+                f"there is no {what!r} to draw: it needs a chosen model whose artefact is at "
+                "hand, or for 'estimate' a finalist that was measured."
+            )
         if path is not None:
             save(figure, Path(path))
         return figure
@@ -288,99 +301,6 @@ def _no_report(path: Path) -> str:
     if found:
         return f"{text} Finished searches: {', '.join(p.as_posix() for p in found[:9])}"
     return f"{text} Expected the folder of a finished study, e.g. mlruns/studies/<name>."
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One deployable model of a report.
-
-    Attributes:
-        verified: the trial, with everything that is known of it.
-        report: the report that it is in.
-    """
-
-    verified: Verified
-    report: Report = field(repr=False, compare=False)
-
-    @property
-    def number(self) -> int:
-        """Of the trial."""
-        return self.verified.trained.candidate.number
-
-    @property
-    def tflite(self) -> Path:
-        """The artefact."""
-        return self.verified.trained.tflite
-
-    @property
-    def tflite_bytes(self) -> int | None:
-        """Size of the artefact; None where the file is not at hand."""
-        return self.tflite.stat().st_size if self.tflite.is_file() else None
-
-    @property
-    def score(self) -> Score:
-        """The metric on data that the search never saw."""
-        return self.verified.score
-
-    @property
-    def difference(self) -> Score:
-        """The metric less that of the original float model, paired over the same samples."""
-        return self.verified.difference
-
-    @property
-    def configuration(self) -> Configuration:
-        """What was chosen."""
-        return self.verified.trained.candidate.configuration
-
-    @property
-    def cost(self) -> Cost:
-        """Estimated."""
-        return self.verified.trained.candidate.cost
-
-    @property
-    def measurement(self) -> Measurement | None:
-        """Measured; None at level ``"estimate"``."""
-        return self.verified.measurement
-
-    @property
-    def level(self) -> Level:
-        """How far it was proven."""
-        return self.verified.level
-
-    def known(self, cost: str) -> float | None:
-        """A cost by name, in B, s or J: measured where it was, else estimated; None is unknown."""
-        measured = getattr(self.measurement, cost, None)
-        value = getattr(self.cost, cost) if measured is None else measured
-        return None if value is None else float(value)
-
-    def heaviest(self, cost: str) -> OpCost | None:
-        """The operator with the largest share of a cost; see :func:`heaviest`."""
-        return heaviest(self.cost, cost)
-
-    def export(self, out: str | Path, port: str | None = None) -> Path:
-        """Writes the bundle: ``.tflite``, C sources, a firmware project that ``make`` builds,
-        report, model card, digests; see ``export.py``.
-
-        Args:
-            out: a folder.
-            port: of the firmware project; default the board's own, else the emulated core's
-                nearest to it.
-
-        Raises:
-            InputError: ``out`` exists and was not made by an export.
-            UnknownNameError: no such port.
-        """
-        from hwsearch.export import export
-
-        return export(self.verified, Path(out), self.report, port)
-
-
-def heaviest(cost: Cost, name: str) -> OpCost | None:
-    """The operator with the largest share of a cost: constants for flash, bytes alive for RAM,
-    cycles for latency and energy. None where there is no break-down."""
-    attribute = {"flash_bytes": "flash_bytes", "ram_bytes": "live_bytes"}.get(name, "cycles")
-    known = [op for op in cost.ops if getattr(op, attribute) is not None]
-    return max(known, key=lambda op: float(getattr(op, attribute)), default=None)
 
 
 def as_text(record: object) -> str:

@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwsearch import runs
+from hwsearch import links, notes, runs
 from hwsearch.candidate import Trained
 from hwsearch.pareto import Mode
 from hwsearch.quiet import hushed
+from hwsearch.registry import register
 from hwsearch.report import Report
+from hwsearch.runs import NOTE, STUDY, TRIAL
 from hwsearch.space import Layout
 
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ HTTP = {
 NOISE = (".*type hint is inferred as AnyType", "The ``noload`` loader strategy is deprecated")
 """Warnings of MLflow 3.17 about its own code, as it is imported or used."""
 
-STUDY, TRIAL = "hwsearch.study", "hwsearch.trial"
 PARENT = "mlflow.parentRunId"
 
 
@@ -72,6 +73,25 @@ def preload() -> threading.Thread:
     thread = threading.Thread(target=load, name="hwsearch-mlflow-import", daemon=True)
     thread.start()
     return thread
+
+
+def pages(uri: str, base: str = links.LOCAL, experiment: str = "hwsearch") -> dict[str, str]:
+    """By study the address of its trials, flat and sorted, on the MLflow server at ``base``.
+
+    Args:
+        uri: MLflow's tracking URI, e.g. ``sqlite:///mlruns/mlflow.db``.
+        base: the address of the server that shows it.
+        experiment: its name.
+    """
+    from mlflow import MlflowClient
+
+    with hushed("mlflow", "alembic"):
+        found = MlflowClient(uri).get_experiment_by_name(experiment)
+    if found is None:
+        return {}
+    return {
+        study: links.page(base, found.experiment_id, study) for study in links.views(found.tags)
+    }
 
 
 class Tracker:
@@ -150,7 +170,7 @@ class Tracker:
         self._flush()
         if not self._experiment_id:
             return f"not tracked: {self.trouble or 'MLflow did not answer'}"
-        return runs.link(self.uri, self._experiment_id, self.study)
+        return links.link(self.uri, self._experiment_id, self.study)
 
     def finish(self, report: Report, rejected: Sequence[Mapping[str, object]] = ()) -> None:
         """Logs what is missing, the counts, pictures, finalists, and the chosen model; waits.
@@ -218,7 +238,7 @@ class Tracker:
     def _fail(self, error: Exception) -> None:
         first = not self.trouble
         lines = str(error).strip().splitlines() or [""]
-        text = lines[0][:200].replace(self.uri, runs.masked(self.uri))
+        text = lines[0][:200].replace(self.uri, links.masked(self.uri))
         self.trouble = f"{type(error).__name__}: {text}"
         self._failed_at = time.monotonic()
         if first:
@@ -237,7 +257,7 @@ class Tracker:
                 Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
             client = self._client = MlflowClient(self.uri)
             self._experiment_id = self._find_experiment(client)
-        where = f"tags.`{STUDY}` = '{runs.quoted(self.study)}'"
+        where = f"tags.`{STUDY}` = '{links.quoted(self.study)}'"
         parents = []
         oldest = ["attributes.start_time ASC", "attributes.run_id ASC"]
         most = 50_000  # that MLflow gives
@@ -251,13 +271,16 @@ class Tracker:
             run_id = parents[0].info.run_id
             client.update_run(run_id, status="RUNNING")
         else:
-            tags = {STUDY: self.study, **{k: str(v) for k, v in self._tags.items()}}
+            note = notes.started(self.study, self._params, self._layout)
+            tags = {STUDY: self.study, NOTE: note, **{k: str(v) for k, v in self._tags.items()}}
             run = client.create_run(self._experiment_id, run_name=self.study, tags=tags)
             run_id = run.info.run_id
             _log(client, run_id, params=self._params)
         mode: Mode = "min" if self._params.get("mode") == "min" else "max"
         metric = runs.key(str(self._params.get("metric", "metric")))
-        client.set_experiment_tag(self._experiment_id, *runs.view(self.study, metric, mode))
+        objectives = str(self._params.get("objectives", "")).split()
+        shown = links.view(self.study, metric, mode, objectives)
+        client.set_experiment_tag(self._experiment_id, *shown)
         self._parent_id = run_id
 
     def _find_experiment(self, client: MlflowClient) -> str:
@@ -267,7 +290,7 @@ class Tracker:
         local = not self.uri.startswith(("http", "databricks"))
         folder = self.directory / "artifacts" / runs.file_name(self.experiment)
         place = folder.as_uri() if local else None
-        made = client.create_experiment(self.experiment, place, tags=runs.EXPERIMENT_TAGS)
+        made = client.create_experiment(self.experiment, place, tags=links.EXPERIMENT_TAGS)
         return str(made)
 
     def _trial(self, trained: Trained, excess: Mapping[str, float]) -> None:
@@ -303,65 +326,23 @@ class Tracker:
         for verified in report.finalists:
             run_id, _ = self._runs.get(verified.trained.candidate.number, ("", False))
             if run_id:
-                record = runs.finalist(verified, report)
+                record = runs.finalist(verified, report, self._layout)
                 _log(client, run_id, metrics=record.metrics, tags=record.tags)
                 client.update_run(run_id, name=record.name)
         record = runs.search(report, rejected)
-        _log(client, self._parent_id, metrics=record.metrics, tags=record.tags)
         with tempfile.TemporaryDirectory() as folder:
-            runs.write_pictures(report, Path(folder))
+            pictures = runs.write_pictures(report, Path(folder))
+            note = notes.search(report, self._parent_id, pictures, self._params, self._layout)
+            tags = record.tags | {NOTE: note}
+            _log(client, self._parent_id, metrics=record.metrics, tags=tags)
             for name, text in record.files.items():
                 (Path(folder) / name).write_text(text, encoding="utf-8")
             client.log_artifacts(self._parent_id, folder)
         if report.chosen is not None:
             run_id = self._runs[report.chosen.number][0]
             with hushed("mlflow", "alembic"):
-                register(client, self._experiment_id, run_id, report)
+                register(client, self._experiment_id, run_id, report.chosen, report)
         client.set_terminated(self._parent_id)
-
-
-def register(client: MlflowClient, experiment_id: str, run_id: str, report: Report) -> None:
-    """Logs the chosen model as a pyfunc that runs the deployed ``.tflite``, and registers it.
-
-    A model of the same bytes that is registered under the study's name already stays the only one.
-    """
-    import mlflow.pyfunc
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import ModelSignature
-
-    chosen = report.chosen
-    assert chosen is not None
-    name, tags = runs.file_name(report.study), runs.model_tags(report)
-    digest = tags["hwsearch.sha256"]
-    with contextlib.suppress(mlflow.exceptions.MlflowException):
-        client.create_registered_model(name, tags={STUDY: report.study})
-    for version in client.search_model_versions(f"name = '{name}'"):
-        if version.tags.get("hwsearch.sha256") == digest:
-            return
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "model"
-        mlflow.pyfunc.save_model(
-            str(place),
-            loader_module="deployed_tflite",
-            code_paths=[str(Path(__file__).with_name("deployed_tflite.py"))],
-            data_path=str(chosen.tflite),
-            signature=ModelSignature.from_dict(runs.signature(chosen.tflite)),
-            input_example=runs.example(chosen.tflite),
-            pip_requirements=runs.requirements(),
-        )
-        model = client.create_logged_model(experiment_id, name, run_id, tags)
-        client.log_model_artifacts(model.model_id, str(place))
-        client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
-    client.create_model_version(
-        name,
-        model.artifact_location,
-        run_id,
-        tags=tags,
-        description=runs.model_description(report),
-        await_creation_for=0,
-        model_id=model.model_id,
-    )
 
 
 def _log(

@@ -20,7 +20,7 @@ from typing import Any
 import factories
 import pytest
 
-from hwsearch import runs
+from hwsearch import links
 from hwsearch.report import Report
 from hwsearch.track import Tracker
 
@@ -115,7 +115,7 @@ def picture(browser: Any, name: str) -> None:
 def test_the_link_opens_the_trials_flat_best_first(
     browser: Any, server: str, tracker: Tracker, report: Report
 ) -> None:
-    page = tracker.link().split(", then ")[1].replace(runs.LOCAL, server)
+    page = tracker.link().split(", then ")[1].replace(links.LOCAL, server)
     opened(browser, page)
     best = sorted(report.history, key=lambda t: -t.score.value)
     text = text_with(browser, "accuracy", "flash_bytes", "ram_bytes", "latency_s", "matching runs")

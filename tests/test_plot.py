@@ -9,12 +9,12 @@ import factories
 import numpy as np
 import pytest
 
-from hwsearch import plot
+from hwsearch import figure, plot, plot_model
 from hwsearch.backends import backend
 from hwsearch.budget import Budget
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.memory import Lifetimes, align, greedy
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.graph.tflite import read
 from hwsearch.report import Report
 
@@ -26,10 +26,19 @@ def report(tmp_path: Path) -> Report:
     return factories.report(tmp_path)
 
 
-def test_a_panel_a_budgeted_cost_with_every_trial_limit_and_original(report: Report) -> None:
+def labels(drawn: object) -> list[tuple[str, str]]:
+    return [(ax.get_xlabel(), ax.get_ylabel()) for ax in drawn.axes]
+
+
+def test_a_panel_a_pair_of_objectives_with_every_trial_limit_and_original(report: Report) -> None:
     figure = plot.pareto_figure(report)
-    labels = [ax.get_xlabel() for ax in figure.axes]
-    assert labels == ["flash, KiB", "RAM, KiB", "latency, ms"]
+    flash, ram, latency = "flash, KiB", "RAM, KiB", "latency, ms"
+    against = [(flash, "accuracy"), (ram, "accuracy"), (latency, "accuracy")]
+    assert labels(figure) == [*against, (flash, ram), (flash, latency), (ram, latency)]
+    assert labels(plot.overview(report)) == [
+        *against,
+        ("scored trials", labels(plot.hypervolume_figure(report))[0][1]),
+    ]
     flash = figure.axes[0]
     points = flash.collections[0].get_offsets()
     expected = [(t.candidate.cost.flash_bytes / 1024, t.score.value) for t in report.history]
@@ -40,12 +49,53 @@ def test_a_panel_a_budgeted_cost_with_every_trial_limit_and_original(report: Rep
     assert set(level.get_ydata()) == {0.91}
     star = next(line for line in flash.lines if line.get_marker() == "*")
     assert star.get_ydata()[0] == report.chosen.score.value
+    costs = figure.axes[3]
+    points = costs.collections[0].get_offsets()
+    cost = [t.candidate.cost for t in report.history]
+    assert np.allclose(points, [(c.flash_bytes / 1024, c.ram_bytes / 1024) for c in cost])
+    horizontal = [x.get_ydata()[0] for x in costs.lines if x.get_label() == "limit"]
+    assert 24.0 in horizontal, "both limits are drawn"
+
+
+def test_the_panels_follow_the_objectives(tmp_path: Path) -> None:
+    one = factories.report(tmp_path, objectives=("metric", "latency_s"))
+    assert labels(plot.pareto_figure(one)) == [("latency, ms", "accuracy")]
+    two = factories.report(tmp_path, objectives=("ram_bytes", "energy_j"))
+    assert labels(plot.pareto_figure(two))[-1] == ("RAM, KiB", "energy, mJ")
+    alone = factories.report(tmp_path, objectives=("metric",))
+    assert labels(plot.pareto_figure(alone)) == [("flash, KiB", "accuracy")]
+
+
+def test_estimate_and_measurement_are_compared_in_percent(tmp_path: Path) -> None:
+    model = factories.verified(factories.trained(tmp_path, 4, costs=factories.cost(flash=100_000)))
+    measured = replace(model.measurement, flash_bytes=101_000, latency_s=0.04)
+    model = replace(model, measurement=measured)
+    report = factories.report(tmp_path, finalists=(model,), winner=model)
+    (ax,) = plot.estimate_figure(report).axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == [
+        "flash of trial 4",
+        "latency of trial 4",
+    ]
+    marks = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "D"]
+    assert marks == pytest.approx([1.0, -20.0])
+    bands = [(b.get_x(), b.get_x() + b.get_width()) for b in ax.patches]
+    assert np.allclose(bands, [(-1, 1), (-20, 25)])
+    assert plot.estimate_figure(factories.report(tmp_path)) is None, "arenas alone are no cost"
+
+
+def test_a_figure_that_cannot_be_drawn_is_an_error_that_says_why(tmp_path: Path) -> None:
+    report = factories.report(tmp_path, finalists=(), winner=None)
+    for what in ("memory", "operators", "estimate"):
+        with pytest.raises(InputError, match="needs a chosen model"):
+            report.plot(what=what)
+    with pytest.raises(UnknownNameError, match="overview"):
+        report.plot(what="pie")
 
 
 def test_without_a_budget_flash_is_drawn_and_no_limit(tmp_path: Path) -> None:
-    figure = plot.pareto_figure(factories.report(tmp_path, budget=Budget()))
-    assert [ax.get_xlabel() for ax in figure.axes] == ["flash, KiB"]
-    assert "limit" not in [line.get_label() for line in figure.axes[0].lines]
+    drawn = plot.pareto_figure(factories.report(tmp_path, budget=Budget()))
+    assert [ax.get_xlabel() for ax in drawn.axes] == ["flash, KiB"]
+    assert "limit" not in [line.get_label() for line in drawn.axes[0].lines]
 
 
 def test_a_far_limit_does_not_squeeze_the_points(tmp_path: Path) -> None:
@@ -63,12 +113,12 @@ def test_the_hypervolume_never_falls_and_ends_at_one(report: Report) -> None:
 @pytest.mark.parametrize("trials", [0, 1])
 def test_a_search_with_no_trial_or_one_can_be_drawn(tmp_path: Path, trials: int) -> None:
     report = factories.report(tmp_path, trials, finalists=(), winner=None)
-    assert plot.png(plot.overview(report)).startswith(PNG)
+    assert figure.png(plot.overview(report)).startswith(PNG)
 
 
 def test_unknown_cycles_are_named_not_drawn_as_nothing() -> None:
     cost = factories.cost(latency=None)
-    left, right = plot.ops_figure(cost).axes
+    left, right = plot_model.ops_figure(cost).axes
     assert [t.get_text() for t in left.texts] == ["unknown"] * len(cost.ops)
     widths = [bar.get_width() for bar in right.patches]
     assert widths == pytest.approx([op.flash_bytes / 1024 for op in cost.ops])
@@ -77,7 +127,9 @@ def test_unknown_cycles_are_named_not_drawn_as_nothing() -> None:
 def test_the_memory_plan_draws_each_buffer_where_it_lies() -> None:
     lifetimes = Lifetimes.of(np.array([-1, 0, 1]), np.array([0, 1, 2]))
     plan = greedy(align(np.array([[100, 2000, 300]])), lifetimes)
-    figure = plot.memory_figure(plan, ["in", "middle", "out"], ops=["conv_2d", "add", "mean"])
+    figure = plot_model.memory_figure(
+        plan, ["in", "middle", "out"], ops=["conv_2d", "add", "mean"]
+    )
     drawn = [
         (box.get_y() * 1024, box.get_height() * 1024, box.get_x(), box.get_width())
         for box in figure.axes[0].patches
@@ -89,20 +141,20 @@ def test_the_memory_plan_draws_each_buffer_where_it_lies() -> None:
 
 
 def test_the_memory_of_the_chosen_is_its_runtimes_own_plan(report: Report) -> None:
-    figure = plot.deployed_memory_figure(report.chosen)
+    figure = plot_model.deployed_memory_figure(report.chosen)
     columns = Columns.of(read(report.chosen.tflite).graph)
     arena = int(backend(report.chosen.configuration.backend).ram(columns).arena[0])
     assert f"arena {arena / 1024:,.1f} KiB " in [t.get_text() for t in figure.axes[0].texts]
     report.chosen.tflite.unlink()
-    assert plot.deployed_memory_figure(report.chosen) is None
+    assert plot_model.deployed_memory_figure(report.chosen) is None
 
 
 def test_files_are_the_same_each_time(report: Report, tmp_path: Path) -> None:
     for suffix in (".png", ".svg"):
-        first = plot.save(plot.overview(report), tmp_path / f"a{suffix}").read_bytes()
-        again = plot.save(plot.overview(report), tmp_path / f"b{suffix}").read_bytes()
+        first = figure.save(plot.overview(report), tmp_path / f"a{suffix}").read_bytes()
+        again = figure.save(plot.overview(report), tmp_path / f"b{suffix}").read_bytes()
         assert first == again
-    assert plot.svg(plot.hypervolume_figure(report)).startswith("<svg")
+    assert figure.svg(plot.hypervolume_figure(report)).startswith("<svg")
     with pytest.raises(InputError, match=r"\.png or \.svg"):
         report.plot(tmp_path / "a.pdf")
 
@@ -111,12 +163,12 @@ def test_intervals_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
     model = factories.verified(factories.trained(tmp_path, 0))
     model = replace(model, score=replace(model.score, low=float("nan")))
     report = factories.report(tmp_path, finalists=(model,), winner=model)
-    assert plot.png(plot.pareto_figure(report)).startswith(PNG)
+    assert figure.png(plot.pareto_figure(report)).startswith(PNG)
 
 
 def test_drawing_leaves_matplotlib_as_it_was(report: Report) -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    plot.png(plot.overview(report))
+    figure.png(plot.overview(report))
     assert dict(matplotlib.rcParams) == before

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from hwsearch.budget import Budget
+from hwsearch.choice import heaviest
 from hwsearch.cost.cost import OpCost
 from hwsearch.errors import ModelFileError, UnknownNameError
-from hwsearch.report import Report, heaviest
+from hwsearch.report import Report
 from hwsearch.table import print_table
 
 
@@ -96,8 +97,9 @@ def test_flags_tell_sure_likely_and_over(tmp_path: Path) -> None:
         model = factories.verified(trial)
         report = factories.report(tmp_path, finalists=(model,), winner=model)
         text = print_table(report, Console(file=StringIO(), width=200))
+        head = next(line for line in text.splitlines() if "latency" in line and "trial" in line)
         row = next(line for line in text.splitlines() if "► 0" in line)
-        return row.split("│")[6].strip()[0]
+        return row[head.index("latency")]
 
     assert flags(0.110) == "≤" and flags(0.130) == "≲" and flags(0.160) == ">"
 
@@ -249,8 +251,43 @@ def test_the_data_frame_has_a_row_a_trial_and_measurements_of_finalists(report: 
     assert frame.loc[report.chosen.number, "measured_arena_bytes"] == 14_336
 
 
+def test_what_more_room_buys_a_kib_and_whether_that_is_more_than_chance(tmp_path: Path) -> None:
+    """40 KiB more flash buy 0.02: 0.0005 a KiB; the limits and the noise are said."""
+    small = factories.trained(tmp_path, 0, 0.88, 0.005, factories.cost(100 << 10))
+    large = factories.trained(tmp_path, 1, 0.90, 0.005, factories.cost(140 << 10))
+
+    def line(rival: object, **changes: object) -> str:
+        model = factories.verified(small)
+        changed = {"history": (small, rival), "finalists": (model,), "winner": model} | changes
+        return factories.report(tmp_path, **changed).explain().splitlines()[-1]
+
+    assert "0.0200 on the search half for 40.0 KiB more flash, 0.0005 a KiB of flash." in line(
+        large
+    )
+    assert "chance" in line(replace(large, score=factories.score(0.881, 0.005)))
+    over = line(large, budget=replace(factories.BUDGET, flash=120 << 10))
+    assert "flash would be 16.7% over its limit" in over
+    assert "more room buys nothing known" in line(replace(large, score=factories.score(0.87)))
+
+
 def test_the_page_opens_offline(report: Report, tmp_path: Path) -> None:
     text = report.html(tmp_path / "r.html").read_text()
-    assert text.count("<svg") == 4 and "<script" not in text
+    assert text.count("<svg") == 9  # six pairs, progress, operators, memory
     sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"'#]*)""", text)
-    assert [s for s in sources if s.startswith(("http", "//"))] == []
+    assert set(sources) <= {""} and "http" not in re.sub(r'xmlns[:\w]*="[^"]*"', "", text)
+    assert text.count("<tr") == 2 + len(report.shown) + len(report.history)
+
+
+def test_the_page_escapes_what_users_name(tmp_path: Path) -> None:
+    name = "<script>alert(1)</script>"
+    report = factories.report(tmp_path, study=name, notes=(name,), metric=name)
+    text = report.html(tmp_path / "r.html").read_text()
+    assert name not in text and text.count("<script>") == 1
+
+
+def test_a_search_that_found_nothing_has_a_page_too(tmp_path: Path) -> None:
+    report = factories.report(
+        tmp_path, 0, finalists=(), winner=None, nearest_miss=factories.miss()
+    )
+    text = report.html(tmp_path / "r.html").read_text()
+    assert text.count("Nothing fits") == 1 and "<svg" not in text and "<table" not in text

@@ -17,7 +17,7 @@ import factories
 import numpy as np
 import pytest
 
-from hwsearch import runs, track
+from hwsearch import links, notes, runs, track
 from hwsearch.deployed_tflite import DeployedTflite
 from hwsearch.graph.tflite import read
 from hwsearch.report import Report
@@ -25,7 +25,7 @@ from hwsearch.space import Layout
 from hwsearch.track import Tracker
 
 LAYOUT = Layout(
-    (("stem", 32), ("body", 32), ("head", 32)),
+    (("stem", 32, 4), ("body", 32, 4), ("head", 32, 4)),
     tuple((op, "conv_2d", 9) for op in ("stem", "dw", "body", "out")),
 )  # fmt: skip
 PARAMS = {"metric": "accuracy", "mode": "max", "board": "nucleo-test", "trials": 5}
@@ -48,7 +48,7 @@ def client(directory: Path) -> Any:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the pictures, which take a second; the test of finish has them."""
-    monkeypatch.setattr(runs, "write_pictures", lambda report, folder: None)
+    monkeypatch.setattr(runs, "write_pictures", lambda report, folder: [])
 
 
 @pytest.fixture
@@ -89,6 +89,8 @@ def test_a_trial_is_a_child_run_with_everything_known(
     assert (tracker.unlogged, tracker.trouble) == (0, "")
     (parent,), children = all_runs(client, study)
     assert parent.data.params["board"] == "nucleo-test" and parent.info.status == "RUNNING"
+    note = parent.data.tags["mlflow.note.content"]
+    assert "is running" in note and "3: stem 32, body 32, head 32" in note
     assert len(children) == 5
     for child in children:
         number = int(child.data.tags["hwsearch.trial"])
@@ -102,11 +104,18 @@ def test_a_trial_is_a_child_run_with_everything_known(
         assert metrics["excess/ram_bytes"] == cost.ram_bytes / 24576 - 1
         assert params["width/body"] == str(chosen.widths[1])
         assert params["bits/dw"] == str(chosen.weight_bits[1])
-        curve = client.get_metric_history(child.info.run_id, "epoch_loss")
+        curve = client.get_metric_history(child.info.run_id, "epoch/loss")
         assert sorted((m.step, m.value) for m in curve) == [(1, 0.71), (2, 0.52)]
         files = {a.path for a in client.list_artifacts(child.info.run_id)}
-        assert files == {trial.tflite.name, "operators.json"}
-        assert "| RAM |" in child.data.tags["mlflow.note.content"]
+        assert files == {trial.tflite.name, "layers.json", "operators.json"}
+        note = child.data.tags["mlflow.note.content"]
+        assert "| RAM |" in note and f"| body | {chosen.widths[1]} | 32 |" in note
+        layers = json.loads(
+            Path(client.download_artifacts(child.info.run_id, "layers.json")).read_text()
+        )
+        rows = {(row[0], row[1]): row[2:] for row in layers["data"]}
+        assert rows["body", "channels"] == [chosen.widths[1], 32, 1 - chosen.widths[1] / 32]
+        assert rows["dw", "weight bits"] == [chosen.weight_bits[1], 8, 0.0]
         visible = child.info.run_name[:17]
         assert f"{trial.score.value:.3f}"[1:] in visible and f"#{number}" in visible
     place = client.get_experiment_by_name("hwsearch").artifact_location
@@ -145,8 +154,8 @@ def test_finish_logs_counts_pictures_and_finalists(
     assert parent.data.metrics["asked"] == 142 and parent.data.metrics["rejected"] == 61
     files = {a.path for a in client.list_artifacts(parent.info.run_id)}
     assert files == {
-        "hypervolume.png", "memory.png", "operators.png", "pareto.png", "rejected.json",
-        "report.html", "report.json",
+        "hypervolume.png", "memory.png", "operators.json", "operators.png", "overview.png",
+        "pareto.png", "rejected.json", "report.html", "report.json",
     }  # fmt: skip
     folder = Path(client.download_artifacts(parent.info.run_id, ""))
     table = json.loads((folder / "rejected.json").read_text())
@@ -156,7 +165,15 @@ def test_finish_logs_counts_pictures_and_finalists(
     }
     assert Report.load(folder / "report.json").study == study
     note = parent.data.tags["mlflow.note.content"]
-    assert report.chosen.configuration.backend in note and "| ► " in note
+    assert note.startswith(f"**Trial {report.chosen.number}: accuracy ") and "| ► " in note
+    assert "% of 192.0 KiB)" in note
+    for picture in ("overview.png", "memory.png", "operators.png"):
+        assert f'src="get-artifact?path={picture}&run_uuid={parent.info.run_id}"' in note
+    assert "3: stem 32" in note and "142 asked" in note and len(note) <= notes.MOST
+    shares = client.get_metric_history(parent.info.run_id, "front/hypervolume")
+    assert [m.step for m in shares] == [1, 2, 3, 4, 5] and shares[-1].value == 1
+    cycles = client.get_metric_history(parent.info.run_id, "operator/cycles")
+    assert [m.value for m in cycles] == [op.cycles for op in report.chosen.cost.ops]
     (chosen,) = [c for c in children if c.data.tags.get("hwsearch.chosen") == "yes"]
     assert chosen.data.tags["hwsearch.trial"] == str(report.chosen.number)
     assert chosen.info.run_name.startswith("★ ")
@@ -171,7 +188,10 @@ def test_the_chosen_is_registered_once_and_runs_the_deployed_bytes(
     for _ in range(2):
         started(directory, study).finish(report)
     (version,) = client.search_model_versions(f"name = '{runs.file_name(study)}'")
-    assert version.tags["board"] == "nucleo-test"
+    assert version.tags["board"] == "nucleo-test" and version.tags["core"] == "M4"
+    assert version.tags["budget"] == str(report.budget)
+    named = client.get_model_version_by_alias(runs.file_name(study), "chosen")
+    assert named.version == version.version
     folder = Path(version.source.removeprefix("file://"))
     assert [p.name for p in folder.rglob("*.pkl")] == [], "no pickle in our formats"
     packages = (folder / "requirements.txt").read_text().split()
@@ -184,7 +204,11 @@ def test_the_chosen_is_registered_once_and_runs_the_deployed_bytes(
     np.save(tmp_path / "x.npy", x)
     code = (
         "import mlflow, numpy as np, sys\n"
-        f"y = mlflow.pyfunc.load_model({str(folder)!r}).predict(np.load('x.npy'))\n"
+        f"mlflow.set_tracking_uri('sqlite:///{directory}/mlflow.db')\n"
+        f"model = mlflow.pyfunc.load_model('models:/{study}@chosen')\n"
+        "y = model.predict(np.load('x.npy'))\n"
+        "assert model.metadata.signature.inputs.inputs[0].type == np.dtype('float32')\n"
+        "assert model.input_example is not None\n"
         "np.save('y.npy', y)\n"
         "assert not any(m.startswith('hwsearch') for m in sys.modules)\n"
     )
@@ -362,10 +386,42 @@ def test_the_link_opens_a_view_that_the_experiment_keeps(
     state = json.loads(view["state"])
     assert view["name"] == study and state["orderByKey"] == "metrics.`accuracy`"
     assert "params.`backend`" in state["selectedColumns"] and state["orderByAsc"] is False
+    assert study in links.views(tags)
+    pages = track.pages(tracker.uri, "http://127.0.0.1:5077/")
+    assert pages[study] == link.split(", then ")[1].replace(":5000", ":5077")
+    assert track.pages(tracker.uri, experiment="none") == {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "objectives", "key", "ascending"),
+    [
+        ("max", (), "error", False),
+        ("min", ("metric", "flash_bytes"), "error", True),
+        ("max", ("energy_j", "ram_bytes"), "energy_j", True),
+    ],
+)
+def test_the_view_is_sorted_by_the_first_objective(
+    mode: Any, objectives: tuple[str, ...], key: str, ascending: bool
+) -> None:
+    state = json.loads(json.loads(links.view("s", "error", mode, objectives)[1])["state"])
+    assert state["orderByKey"] == f"metrics.`{key}`" and state["orderByAsc"] is ascending
+    wanted = {"error", "flash_bytes", "ram_bytes", "latency_s", *objectives} - {"metric"}
+    columns = state["selectedColumns"]
+    assert columns == list(dict.fromkeys(columns)), "each once"
+    assert set(columns) == {"params.`backend`", *(f"metrics.`{name}`" for name in wanted)}
+
+
+def test_a_note_that_is_too_long_is_cut_between_its_parts(tmp_path: Path) -> None:
+    layout = Layout(tuple((f"group_{i}", 64, 4) for i in range(900)), ())
+    trial = factories.trained(tmp_path, 0)
+    wide = replace(trial.candidate.configuration, widths=(8,) * 900, weight_bits=())
+    trial = replace(trial, candidate=replace(trial.candidate, configuration=wide))
+    note = notes.trial(trial, {}, "accuracy", layout)
+    assert len(note) <= notes.MOST and note.startswith("**accuracy 0.88") and "| RAM |" in note
 
 
 def test_a_password_in_the_address_is_never_shown() -> None:
-    link = runs.link("postgresql://user:secret@host/db", "1", "s")
+    link = links.link("postgresql://user:secret@host/db", "1", "s")
     assert "secret" not in link and "host/db" in link
 
 
