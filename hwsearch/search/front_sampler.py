@@ -8,7 +8,7 @@ most hypervolume.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -241,10 +241,8 @@ def _front(costs: Floats, metric: Floats) -> NDArray[np.bool_]:
 def _keys(decoded: Decoded) -> NDArray[np.uint64]:
     """uint64 [n]: equal for ranks that mean the same configuration, else different but by chance
     of 1 in 2**64."""
-    columns = np.column_stack(
-        [decoded.widths, decoded.saliency, decoded.backend, decoded.activation_bits,
-         decoded.weight_bits]
-    ).astype(np.uint64)  # fmt: skip
+    columns = np.column_stack([getattr(decoded, f.name) for f in fields(Decoded)])
+    columns = columns.astype(np.uint64)
     odd = np.random.default_rng(0).integers(0, 2**63, columns.shape[1], np.uint64) * 2 + 1
     return np.asarray((columns * odd).sum(axis=1, dtype=np.uint64))
 

@@ -37,8 +37,8 @@ class Features:
     """n configurations as the metric sees them: the runtime has no part in it.
 
     Attributes:
-        structure: float64 [n, groups + saliencies]: log2 of the share of channels kept, a third
-            of it (so that an eighth is -1), and the saliency as 0 or 1.
+        structure: float64 [n, groups + saliencies + schedules]: log2 of the share of channels
+            kept, a third of it (so that an eighth is -1); saliency and schedule as 0 or 1.
         recipe: float64 [n, 1 + ops]: 1 for 16-bit activations, 1 for weights of 4 bits.
     """
 
@@ -51,10 +51,11 @@ class Features:
         full = np.array([width for _, width, _ in ranks.layout.groups], np.float64)
         kept = np.log2(np.maximum(decoded.widths, 1) / full) / 3
         saliency = decoded.saliency[:, None] == np.arange(1, len(ranks.space.saliency))
+        schedule = decoded.schedule[:, None] == np.arange(1, len(ranks.space.schedule))
         recipe = np.concatenate(
             [decoded.activation_bits[:, None] == 16, decoded.weight_bits < 8], axis=1
         )
-        return cls(np.concatenate([kept, saliency], axis=1), recipe.astype(np.float64))
+        return cls(np.concatenate([kept, saliency, schedule], axis=1), recipe.astype(np.float64))
 
     def take(self, rows: Any) -> Features:
         """Only these rows."""

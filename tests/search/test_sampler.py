@@ -197,3 +197,23 @@ def test_a_users_sampler_that_ignores_pruned_trials_is_taken_with_a_note() -> No
     assert [check(name, OBJECTIVES) for name in NAMES] == [""] * len(NAMES)
     with pytest.raises(InputError, match="searches one objective"):
         check(optuna.samplers.CmaEsSampler(), OBJECTIVES)
+
+
+def test_front_tells_configurations_apart_by_any_choice() -> None:
+    space = Space(
+        pruning_ratio=(0.5,), saliency=("l1", "l2"), schedule=("one-shot", "agp"),
+        weight_bits=(8,), activation_bits=(8,),
+    )  # fmt: skip
+    small = pricing(space)
+    choices = whole(small)
+    budget = Budget(flash="1 MiB")
+    made = sampler(
+        "front", small, budget, objectives(None, budget), "max", original=None, seed=0, told=0
+    )
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=made)
+    rows = set()
+    for _ in choices:
+        trial = study.ask(distributions(small.ranks.parameters))
+        rows.add(tuple(as_row(trial.params, small.ranks.parameters)))
+        study.tell(trial, [0.5, 1.0])
+    assert len(rows) == len(choices)

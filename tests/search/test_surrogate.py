@@ -72,3 +72,11 @@ def test_the_runtime_has_no_part() -> None:
     other = replace(decoded, backend=1 - decoded.backend)
     a, b = Features.of(ranks, decoded), Features.of(ranks, other)
     assert (a.structure == b.structure).all() and (a.recipe == b.recipe).all()
+
+
+def test_the_schedule_has_a_part() -> None:
+    ranks = pricing(Space(activation_bits=(8,), schedule=("one-shot", "agp"))).ranks
+    decoded = ranks.decode(ranks.random(np.random.default_rng(0), 50))
+    a = Features.of(ranks, decoded)
+    b = Features.of(ranks, replace(decoded, schedule=1 - decoded.schedule))
+    assert (a.structure != b.structure).any(axis=1).all()
