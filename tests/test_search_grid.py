@@ -39,6 +39,18 @@ def test_a_changed_number_does_not_match_the_digest(
         stored.load_cells(network.model)
 
 
+def test_the_table_is_whole(table: Table) -> None:
+    assert set(table.cells) == set(grid.CELLS)
+    assert len(grid.CELLS) == 256 + 2 * 32
+    for cell in table.cells.values():
+        assert len(cell.search_right) == len(cell.report_right) == len(table.recipes) == 8
+        # No class of ten is guessed: every network has learnt, none is perfect.
+        assert all(0.4 < n / grid.SAMPLES < 0.95 for n in cell.search_right + cell.report_right)
+    assert 0.05 < table.feasible.mean() < 0.2
+    assert len(table.front) >= 12
+    assert 0.002 < stored.noise(table.cells) < 0.02
+
+
 def test_every_configuration_of_the_space_is_in_the_table(table: Table) -> None:
     ranks = table.pricing.ranks
     drawn = ranks.configurations(ranks.decode(ranks.random(np.random.default_rng(0), 500)))

@@ -119,17 +119,15 @@ def measure(work: Work) -> stored.Cell:
     return cell
 
 
-def prepare(lay_out: bool = True) -> tuple[stored.Network, dict[tuple[int, int], Work]]:
+def prepare() -> tuple[stored.Network, dict[tuple[int, int], Work]]:
     """Reads the base network and lays out its data for the trainings; the work of each cell."""
     from benchmarks.search_grid import base
 
     problem = base.load()
     pricing, op_indexes = grid.narrowed(problem.pricing, problem.op_indexes)
-    if lay_out:
-        (BUILD / "cells").mkdir(parents=True, exist_ok=True)
-        (BUILD / "trained").mkdir(exist_ok=True)
-        problem.save(BUILD)
-        problem.report.save(BUILD / "data" / "report")
+    (BUILD / "cells").mkdir(parents=True, exist_ok=True)
+    problem.save(BUILD)
+    problem.report.save(BUILD / "data" / "report")
     rows = np.zeros((len(grid.STRUCTURES), len(pricing.ranks.parameters)), np.int64)
     rows[:, : len(grid.WIDTHS)] = grid.STRUCTURES
     configurations = pricing.ranks.configurations(pricing.ranks.decode(rows))
@@ -173,16 +171,20 @@ def make() -> None:
     random.Random(0).shuffle(missing)
     missing.sort(key=lambda work: work.seed)
     measured(missing)
-    pack(network, works)
-
-
-def pack(network: stored.Network, works: dict[tuple[int, int], Work]) -> None:
-    """Writes the network and the cells that are there."""
-    paths = (work.path for work in works.values())
-    cells = [stored.cell(json.loads(path.read_text())) for path in paths if path.is_file()]
     stored.save_network(network)
-    stored.save_cells(cells, network.model)
-    print(f"{len(cells)} of {len(works)} cells in {stored.CELLS_FILE}")
+    pack(network.model)
+
+
+def pack(model: str) -> None:
+    """Writes the cells that are there.
+
+    Args:
+        model: digest of the network that they are of.
+    """
+    names = {f"{structure}-{seed}.json" for structure, seed in grid.CELLS}
+    paths = [path for path in (BUILD / "cells").glob("*.json") if path.name in names]
+    stored.save_cells([stored.cell(json.loads(path.read_text())) for path in paths], model)
+    print(f"{len(paths)} of {len(names)} cells in {stored.CELLS_FILE}")
 
 
 def compare(count: int) -> None:
@@ -212,7 +214,7 @@ def main() -> None:
         compare(arguments.quick)
         return
     if arguments.pack:
-        pack(*prepare(lay_out=False))
+        pack(stored.load_network().model)
         return
     if arguments.base:
         from benchmarks.search_grid import base

@@ -206,14 +206,11 @@ def test_front_tells_configurations_apart_by_any_choice() -> None:
     )  # fmt: skip
     small = pricing(space)
     choices = whole(small)
-    budget = Budget(flash="1 MiB")
-    made = sampler(
-        "front", small, budget, objectives(None, budget), "max", original=None, seed=0, told=0
-    )
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=made)
+    made = sampler(of(small, "front", budget=Budget(flash="1 MiB")), 0)
+    study = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=made)
     rows = set()
     for _ in choices:
         trial = study.ask(distributions(small.ranks.parameters))
         rows.add(tuple(as_row(trial.params, small.ranks.parameters)))
-        study.tell(trial, [0.5, 1.0])
+        study.tell(trial, [0.5, 1.0, 1.0])
     assert len(rows) == len(choices)
