@@ -7,6 +7,7 @@ log]`` runs a part.
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -36,7 +37,7 @@ from hwsearch.search.study import RESULT, result  # noqa: E402
 from hwsearch.search.task import Task  # noqa: E402
 
 SIZES = (100, 1_000, 5_000, 20_000)
-MEASURED = 15
+MEASURED = 10
 """Trainings timed at each size."""
 
 SLEEP_S = 2.0
@@ -85,11 +86,12 @@ def timed(search: Search) -> Iterator[dict[str, list[float]]]:
         inner = getattr(owner, name)
 
         def call(*given: Any, **named: Any) -> Any:
-            begin = time.perf_counter()
+            begin, cpu = time.perf_counter(), time.thread_time()
             try:
                 return inner(*given, **named)
             finally:
                 seconds.setdefault(name, []).append(time.perf_counter() - begin)
+                seconds.setdefault(f"{name} cpu", []).append(time.thread_time() - cpu)
 
         setattr(owner, name, call)
 
@@ -100,36 +102,43 @@ def timed(search: Search) -> Iterator[dict[str, list[float]]]:
 
 
 def steps(urls: dict[str, Callable[[str], str]]) -> None:
-    """Ask, begin, tell, news and all of the owner's time a trained trial, by size of the study."""
-    print(
-        "\n| database | trials in the study | ask | begin | tell | news | all, a trained trial |"
-    )
+    """Ask, begin, tell, news and all of the owner's time a trained trial, by size of the study.
+
+    Each as "CPU / wall": on a machine that does other things too the first is what counts.
+    """
+    print("\n| trials in the study | database | ask | begin | tell | news | a trained trial |")
     print("|---|---|---|---|---|---|---|")
-    for kind, make in urls.items():
-        for size in SIZES:
-            with tempfile.TemporaryDirectory() as folder:
-                url = make(f"steps{size}")
-                task = replayed(Path(folder), 10**6)
-                with searching(task, url=url) as search:
-                    fill(search, task, size)
-                # A new session, as after a night: the study is read, and the search goes on.
-                spent: list[float] = []
-                with searching(task, url=url, train=trains(0.0)) as search, timed(search) as s:
-                    last = time.perf_counter()
-                    while len(spent) < MEASURED:
-                        before = search.begun
-                        assert search._turn()
-                        if search.begun > before:
-                            now = time.perf_counter()
-                            spent.append(now - last)
-                            last = now
-                ms = {k: 1000 * statistics.median(v) for k, v in s.items()}
-                print(
-                    f"| {kind} | {size:,} | {ms['ask']:.1f} ms | {ms['begin']:.1f} ms | "
-                    f"{ms['tell']:.1f} ms | {ms['news']:.1f} ms | "
-                    f"{1000 * statistics.median(spent):.0f} ms |",
-                    flush=True,
+    for size, (kind, make) in itertools.product(SIZES, urls.items()):
+        with tempfile.TemporaryDirectory() as folder:
+            url = make(f"steps{size}")
+            task = replayed(Path(folder), 10**6)
+            with searching(task, url=url) as search:
+                fill(search, task, size)
+            # A new session, as after a night: the study is read, and the search goes on.
+            spent: list[tuple[float, float]] = []
+            with searching(task, url=url, train=trains(0.0)) as search, timed(search) as seconds:
+                last = (time.thread_time(), time.perf_counter())
+                while len(spent) < MEASURED:
+                    before = search.begun
+                    assert search._turn()
+                    if search.begun > before:
+                        now = (time.thread_time(), time.perf_counter())
+                        spent.append((now[0] - last[0], now[1] - last[1]))
+                        last = now
+            print(
+                f"| {size:,} | {kind} | "
+                + " | ".join(
+                    f"{middle(seconds[f'{n} cpu'])} / {middle(seconds[n])} ms"
+                    for n in ("ask", "begin", "tell", "news")
                 )
+                + f" | {middle([c for c, _ in spent])} / {middle([w for _, w in spent])} ms |",
+                flush=True,
+            )
+
+
+def middle(seconds: list[float]) -> str:
+    """The median in milliseconds."""
+    return f"{1000 * statistics.median(seconds):.1f}"
 
 
 def run(role: str, *arguments: str) -> subprocess.Popen[str]:
