@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean docs docs-serve bench-finalists bench-cost bench-pricing bench-device search-grid fuzz-wire fuzz-tflite
+.PHONY: demo test check install clean docs docs-serve bench-finalists bench-cost bench-pricing bench-device bench-scale bench-search-kills search-grid fuzz-wire fuzz-tflite
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,15 @@ bench-pricing: install
 
 bench-finalists: install
 	$(BIN)/python benchmarks/finalists.py
+
+# Needs PostgreSQL. PART: steps, workers, sleeping, memory or log; all without.
+bench-scale: install
+	$(BIN)/python -m benchmarks.scale $(PART)
+
+# Needs PostgreSQL. kill -9 of owner, workers, PostgreSQL and MLflow's server at random moments.
+KILLS ?= 50
+bench-search-kills: install
+	$(BIN)/python -m benchmarks.search_kills $(KILLS)
 
 bench-device: install
 	$(BIN)/python -m benchmarks.device

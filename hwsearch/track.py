@@ -129,6 +129,7 @@ class Tracker:
         self._client: MlflowClient | None = None
         self._experiment_id = self._parent_id = ""
         self._runs: dict[int, tuple[str, bool]] = {}
+        self._doubtful: set[int] = set()
         self._params: Mapping[str, object] = {}
         self._tags: Mapping[str, object] = {}
         self._layout: Layout | None = None
@@ -300,7 +301,14 @@ class Tracker:
         if whole:
             return
         record = runs.trial(trained, excess, self._params, self._layout)
+        if not run_id and number in self._doubtful:  # the answer was lost; the run may be there
+            where = (
+                f"tags.`{STUDY}` = '{links.quoted(self.study)}' and tags.`{TRIAL}` = '{number}'"
+            )
+            found = client.search_runs([self._experiment_id], where, 1, 1)
+            run_id = found[0].info.run_id if found else ""
         if not run_id:
+            self._doubtful.add(number)
             now = int(time.time() * 1000)
             tags = {STUDY: self.study, TRIAL: str(number), PARENT: self._parent_id}
             run_id = client.create_run(
@@ -309,7 +317,8 @@ class Tracker:
                 tags=tags | record.tags,
                 run_name=record.name,
             ).info.run_id
-            self._runs[number] = (run_id, False)
+        self._runs[number] = (run_id, False)
+        self._doubtful.discard(number)
         _log(client, run_id, record.params, record.metrics)
         with tempfile.TemporaryDirectory() as folder:
             for name, text in record.files.items():

@@ -100,7 +100,8 @@ def own(url: str, directory: Path, trials: int, seconds: float, tracking: str = 
     counts = search.known.counts
     print(json.dumps({
         "evaluated": counts.evaluated, "begun": search.begun, "front": front,
-        "logged": len(logged), "failures": search.known.failures,
+        "logged": len(logged), "scored": len(search.known.history),
+        "failures": search.known.failures,
     }))  # fmt: skip
 
 
