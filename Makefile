@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean docs docs-serve bench-finalists bench-cost bench-pricing bench-device bench-scale bench-search-kills search-grid fuzz-wire fuzz-tflite
+.PHONY: demo test check install clean docs docs-serve bench-finalists bench-cost bench-pricing bench-device bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +55,10 @@ bench-device: install
 # Needs a cross compiler. MEASURE='--measure --target all' fits anew first: changed kernels need it.
 bench-aot-cost: install
 	$(BIN)/python -m benchmarks.aot_cost $(MEASURE)
+
+# SEARCH='--seeds 3 --only front random' is quicker.
+bench-search: install
+	$(BIN)/python -m benchmarks.search $(SEARCH)
 
 # An hour on an idle core; goes on where it stopped. QUICK=3 measures 3 random cells again and compares.
 search-grid: install

@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,13 @@ def run(table: Table, method: Method, seed: int, shared: bool) -> Run:
     return Run(table.regrets(order)[ends].tolist(), asks, spent / asks)
 
 
+def one(name: str, seed: int, shared: bool) -> Run:
+    """A run of a method by name, in a process of its own."""
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return run(load(), METHODS[name], seed, shared)
+
+
 def _constraints(table: Table, excesses: Floats, index: int) -> dict[str, float]:
     """What the loop tells of a configuration; the accuracy only where it would be trained."""
     found = dict(zip(table.budget.limits, excesses[index].tolist(), strict=True))
@@ -302,8 +311,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="*", choices=METHODS, default=list(METHODS))
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     table = load()
     print(
         f"{len(table.configurations):,} configurations of {len(table.right)} structures, "
@@ -311,12 +318,18 @@ def main() -> None:
         f"too; {len(table.front)} on the true front; limits {table.budget}"
     )
     tables = {}
-    for title, shared in (("one training, one trial", False), ("one training, its leaves", True)):
-        runs = {
-            name: [run(table, METHODS[name], seed, shared) for seed in range(arguments.seeds)]
-            for name in arguments.only
-        }
-        tables[title] = show(runs, shared)
+    seeds = range(arguments.seeds)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for title, shared in (
+            ("one training, one trial", False),
+            ("one training, its leaves", True),
+        ):
+            work = {
+                name: [pool.submit(one, name, seed, shared) for seed in seeds]
+                for name in arguments.only
+            }
+            runs = {name: [each.result() for each in futures] for name, futures in work.items()}
+            tables[title] = show(runs, shared)
     if list(arguments.only) != list(METHODS):
         return
     held = claims(tables["one training, one trial"], "front")

@@ -61,9 +61,11 @@ def proven(
     winner: Verified | None = None
     interrupted, pool = False, list(history)
     try:
-        while winner is None:
+        while True:
             best = choose(pool, mode, budget, METRIC in names)
-            if best is None:
+            number = -1 if best is None else best.candidate.number
+            winner = next((v for v in finalists if v.trained.candidate.number == number), None)
+            if best is None or winner is not None:
                 break
             known = {v.trained.candidate.number for v in finalists}
             front = candidates(pool, best, budget, mode, names)
@@ -73,8 +75,8 @@ def proven(
             disqualified += thrown
             out = {t.candidate.number for t in wanted}
             out -= {v.trained.candidate.number for v in held}  # what is gone is neither
-            number = best.candidate.number
-            winner = next((v for v in finalists if v.trained.candidate.number == number), None)
+            again = {v.trained.candidate.number: v.trained for v in held}  # trained for longer
+            pool = [again.get(t.candidate.number, t) for t in pool]
             pool = [t for t in pool if t.candidate.number not in out]
     except KeyboardInterrupt:  # what was verified so far is reported
         interrupted = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from hwsearch.candidate import NearestMiss, Trained, Verified
@@ -38,7 +40,14 @@ def outcome(
     budget, mode = task.budget, found.metric.mode
 
     def check(wanted: list[Trained]) -> tuple[list[Verified], list[tuple[Verified, str]]]:
-        here = [t for t in map(search.restored, wanted) if t is not None]
+        stop = threading.Event()
+        with ThreadPoolExecutor(task.workers) as pool:
+            try:
+                made = list(pool.map(lambda t: search.finished(t, stop.is_set), wanted))
+            except KeyboardInterrupt:
+                stop.set()
+                raise
+        here = [t for t in made if t is not None]
         return verify(
             here,
             found.report,
@@ -52,6 +61,9 @@ def outcome(
 
     proof = proven(search.known.history, mode, budget, check, task.objectives)
     search.interrupted |= proof.interrupted
+    final = {v.trained.candidate.number: v.trained for v in proof.finalists}
+    final |= {v.trained.candidate.number: v.trained for v, _ in proof.disqualified}
+    history = [final.get(t.candidate.number, t) for t in search.known.history]
     structures = {t.candidate.configuration.structure for t in search.known.history}
     return Report(
         study=task.name,
@@ -74,7 +86,7 @@ def outcome(
         seconds=time.monotonic() - started,
         interrupted=search.interrupted,
         notes=(*found.notes, *_ended(search), *search.known.failures[:5]),
-        history=tuple(sorted(search.known.history, key=lambda t: t.candidate.number)),
+        history=tuple(sorted(history, key=lambda t: t.candidate.number)),
         directory=task.directory,
         tracking="",
         objectives=task.objectives,

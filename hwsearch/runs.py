@@ -68,7 +68,7 @@ def trial(
     metrics = _score(metric, trained.score)
     metrics += _costs(cost)
     metrics += [(f"excess/{name}", value, 0) for name, value in excess.items()]
-    metrics += [("train_s", trained.train_s, 0)]
+    metrics += [("train_s", trained.train_s, 0), ("epochs", len(trained.curve), 0)]
     for step, epoch in enumerate(trained.curve, 1):
         metrics.append(("epoch/loss", epoch.loss, step))
         if epoch.metric is not None:
@@ -97,6 +97,7 @@ def finalist(verified: Verified, report: Report, layout: Layout | None = None) -
     trained, measured, metric = verified.trained, verified.measurement, key(report.metric)
     metrics = _score(f"report_{metric}", verified.score)
     metrics += _score(f"report_{metric}_difference", verified.difference)
+    metrics += [*_score(metric, trained.score), ("epochs", len(trained.curve), 1)]
     if measured is not None:
         for attribute in (*COSTS, "arena_bytes", "instructions", "cycles", "spread"):
             value = getattr(measured, attribute)

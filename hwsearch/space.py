@@ -35,6 +35,8 @@ class Space:
             iterative, agp; see ``compress/schedule.py``.
         weight_bits, activation_bits: bit widths to try, where the backend runs them.
         epochs: of the fine-tune of each trial; 0 trains nothing.
+        final_epochs: where it is more, the front's best are trained anew with so many before
+            they are verified, so that trials can be short; 0 keeps what the trial trained.
         learning_rate: at the start of a fine-tune; falls to 0 as a half cosine.
         batch_size: of the fine-tune.
         samples: at most so many training samples an epoch; 0 is all of them.
@@ -53,6 +55,7 @@ class Space:
     weight_bits: tuple[int, ...] = (8, 4)
     activation_bits: tuple[int, ...] = (8, 16)
     epochs: int = 2
+    final_epochs: int = 0
     learning_rate: float = 2e-3
     batch_size: int = 64
     samples: int = 0

@@ -74,6 +74,7 @@ KEYS: Mapping[str, Key] = {
     "weight_bits": _some_of((4, 8)),
     "activation_bits": _some_of((8, 16)),
     "epochs": Key("a whole number from 0", lambda n: is_whole(n, 0)),
+    "final_epochs": Key("a whole number from 0", lambda n: is_whole(n, 0)),
     "learning_rate": Key("a positive number", lambda r: is_number(r) and r > 0),
     "batch_size": Key("a whole number from 1", lambda n: is_whole(n, 1)),
     "samples": Key("a whole number from 0", lambda n: is_whole(n, 0)),

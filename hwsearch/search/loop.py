@@ -179,6 +179,36 @@ class Search:
             return None
         return replace(trained, tflite=artefact.tflite, score=artefact.score)
 
+    def finished(self, trained: Trained, stopped: Callable[[], bool]) -> Trained | None:
+        """A scored trial after its final training, scored again; :meth:`restored` without one.
+
+        One that fails keeps the short training's artefact, and the failures say so.
+
+        Args:
+            trained: it.
+            stopped: whether to give the training up.
+        """
+        leaf, number = trained.candidate.configuration, trained.candidate.number
+        job = self.task.final(leaf)
+        if job is None:
+            return self.restored(trained)
+        limit, space = self.task.trial_timeout_s, self.task.space
+        if limit is not None:
+            limit *= space.final_epochs / max(1, space.epochs)
+        result, reason = self.train(job, limit, stopped)
+        artefact = None if result is None else result.of(self.task.precision(leaf))
+        if result is None or artefact is None or math.isnan(artefact.score.value):
+            reason = reason or "its metric is NaN"
+            self.known.failures.append(f"trial {number}: its final training failed: {reason}")
+            return self.restored(trained)
+        return replace(
+            trained,
+            tflite=artefact.tflite,
+            score=artefact.score,
+            curve=result.curve,
+            train_s=trained.train_s + result.train_s,
+        )
+
     def _work(self) -> None:
         try:
             while self._turn():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +126,17 @@ class Task:
             cache=self.cache,
             lineage=self.lineage,
         )
+
+    def final(self, leaf: Configuration) -> Job | None:
+        """The long training of a leaf that the front's best get; None where trials are as long.
+
+        Its result lies beside that of the short one.
+        """
+        space = self.space
+        if space.final_epochs <= space.epochs:
+            return None
+        longer = replace(space, epochs=space.final_epochs, final_epochs=0)
+        return replace(self.job([leaf]), structure=f"{leaf.structure}-final", space=longer)
 
     def leaves(self, configuration: Configuration, scored: Set[str]) -> list[Configuration]:
         """The configuration, and of its other leaves those worth scoring, up to MOST_LEAVES.

@@ -37,7 +37,9 @@ FLOAT = "float.tflite"
 WEIGHTS = "weights.npz"
 """The fine-tuned network's weights, in the order of Keras' ``get_weights``."""
 
-CHOICES = ("pruning_ratio", "multiple_of", "saliency", "weight_bits", "activation_bits")
+CHOICES = (
+    "pruning_ratio", "multiple_of", "saliency", "weight_bits", "activation_bits", "final_epochs",
+)  # fmt: skip
 """Of a space what a structure says, or what no training depends on."""
 
 DISK_FULL = "disk full: "
