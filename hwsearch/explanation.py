@@ -135,7 +135,8 @@ def _buys(report: Report, chosen: Choice) -> str:
         if mine is not None and theirs is not None and theirs > mine:
             more.append(f"{shown(name, theirs - mine)} more {NAMES[name]}")
             step, unit = STEPS[name]
-            per = per or f", {gain / ((theirs - mine) / step):.2g} a {unit} of {NAMES[name]}"
+            if not per and theirs - mine >= step:
+                per = f", {gain / ((theirs - mine) / step):.2g} a {unit} of {NAMES[name]}"
     return (
         f"The cheapest better one is trial {following.candidate.number}: {report.metric} better "
         f"by {gain:.4f} on the search half for {' and '.join(more) or 'no more of any limit'}"

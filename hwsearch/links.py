@@ -67,9 +67,9 @@ def link(uri: str, experiment_id: str, study: str) -> str:
     return f"{serve}, then {page(LOCAL, experiment_id, study)}"
 
 
-def picture(run_id: str, name: str, width: int = 640) -> str:
+def picture(run_id: str, name: str, caption: str) -> str:
     """A picture among a run's artifacts, in its description: MLflow serves it beside the page."""
-    return f'<img src="get-artifact?path={name}&run_uuid={run_id}" width="{width}">'
+    return f"![{caption}](get-artifact?path={name}&run_uuid={run_id})"
 
 
 def masked(uri: str) -> str:

@@ -14,7 +14,7 @@ from hwsearch.explanation import NAMES, explain, verdict
 from hwsearch.links import picture
 from hwsearch.report import Report
 from hwsearch.space import Layout
-from hwsearch.table import counts, markdown, markdown_table, score
+from hwsearch.table import counts, markdown, score
 
 MOST = 7500
 """Characters of a description; a tag of MLflow's takes 8,000."""
@@ -63,11 +63,11 @@ def search(
         params, layout: as the search was started with.
     """
     first, *why = explain(report).splitlines()
-    parts = [verdict(report), markdown_table(report), first, *why, counts(report)]
+    parts = [verdict(report), _models(report), first, *why, counts(report)]
     tail = [searched(params, layout), *(f"- {note}" for note in report.notes)]
     tail.append("All of it in one page: `report.html` under Artifacts.")
     shown_ = [
-        f"**{caption}**\n\n{picture(run_id, name)}"
+        f"**{caption}**\n\n{picture(run_id, name, caption)}"
         for name, caption in PICTURES.items()
         if name in pictures
     ]
@@ -76,6 +76,27 @@ def search(
         if part and len(text) + len(part) + 2 <= MOST:
             text += part + "\n\n"
     return text.rstrip()
+
+
+def _models(report: Report) -> str:
+    """The verified models, a line each: a description is too narrow for the report's own table."""
+    costs = [c for c in COSTS if c in {*report.objectives, *report.budget.limits}]
+    rows = [("trial", report.metric, "− float", *(NAMES[c] for c in costs), "backend", "proof")]
+    for model in report.shown:
+        mark = "► " if report.chosen is not None and report.chosen.number == model.number else ""
+        known = ((c, model.known(c)) for c in costs)
+        rows.append(
+            (
+                f"{mark}{model.number}",
+                score(model.score, " "),
+                f"{model.difference.value:+.3f}",
+                *("unknown" if value is None else shown(c, value) for c, value in known),
+                model.configuration.backend,
+                model.level,
+            )
+        )
+    cells = [tuple(cell.replace(" ", "\u00a0") for cell in row) for row in rows]
+    return markdown(cells) if len(rows) > 1 else ""
 
 
 def trial(

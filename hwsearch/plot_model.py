@@ -9,11 +9,14 @@ import numpy as np
 
 from hwsearch.backends import backends
 from hwsearch.budget import shown
+from hwsearch.codegen import memory as arena_of
+from hwsearch.codegen.dead import without_dead_channels
 from hwsearch.cost import memory
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Cost
-from hwsearch.cost.memory import Plan
+from hwsearch.cost.memory import Lifetimes, Plan
 from hwsearch.figure import BLUE, GREEN, INK, ORANGE, PANEL, RED, SKY, WIDTH, styled
+from hwsearch.graph import Graph
 from hwsearch.graph.tflite import read
 
 if TYPE_CHECKING:
@@ -79,8 +82,8 @@ def memory_figure(
                 ax.text(
                     begin + span / 2, low + high / 2, label, ha="center", va="center", fontsize=8
                 )
-        alive = _alive(plan, row, steps)
-        for step in np.flatnonzero(alive == alive.max(initial=0)):
+        reach = _reach(plan, row, steps)
+        for step in np.flatnonzero(reach == reach.max(initial=0)):
             ax.axvspan(step - 0.5, step + 0.5, color=RED, alpha=0.10, lw=0, zorder=0)
         ax.axhline(top, color=RED, lw=1.4, ls="--")
         ax.text(steps - 0.5, top, f"arena {top:,.1f} KiB ", color=RED, ha="right", va="bottom")
@@ -93,7 +96,7 @@ def memory_figure(
         else:
             ax.set_xlabel("operator")
         ax.set_ylabel("offset in the arena, KiB")
-        ax.set_title("memory over time: a box is a buffer; most is alive in the shaded columns")
+        ax.set_title("memory over time: a box is a buffer; the shaded columns set the arena")
         ax.grid(False)
     return figure
 
@@ -101,14 +104,37 @@ def memory_figure(
 def deployed_memory_figure(choice: Choice) -> Any | None:
     """The plan of a model's ``.tflite`` by its own runtime; None where that tells none."""
     runtime = backends().get(choice.configuration.backend)
-    if not isinstance(runtime, Planner) or not choice.tflite.is_file():
+    if runtime is None or not choice.tflite.is_file():
         return None
-    columns = Columns.of(read(choice.tflite).graph)
+    model = read(choice.tflite)
+    if runtime.name == "aot":
+        return _generated_memory_figure(without_dead_channels(model).graph)
+    if not isinstance(runtime, Planner):
+        return None
+    columns = Columns.of(model.graph)
     scratch = runtime.scratch(columns)
     names = memory.buffer_names(columns.graph, scratch)
     return memory_figure(
         memory.plan(columns, scratch), names, ops=[op.kind for op in columns.graph.ops]
     )
+
+
+def _generated_memory_figure(graph: Graph) -> Any:
+    """The plan of generated C, in the order in which its layers run."""
+    found = arena_of(graph)
+    boxes = [
+        (graph.tensors[t].name, found.offsets[t], graph.tensors[t].size_bytes, first, last)
+        for t, (first, last) in found.lives.items()
+    ]
+    boxes += [
+        ("scratch", found.scratch[step], layer.scratch_bytes, step, step)
+        for step, layer in enumerate(found.layers)
+        if layer.scratch_bytes
+    ]
+    offsets, sizes, first, last = (np.array([b[i] for b in boxes], np.int64) for i in range(1, 5))
+    plan = Plan(offsets[None], sizes[None], Lifetimes.of(first, last))
+    kinds = [layer.kind for layer in found.layers]
+    return memory_figure(plan, [box[0] for box in boxes], ops=kinds)
 
 
 @runtime_checkable
@@ -148,7 +174,9 @@ def _buffer_label(name: str, size: float) -> str:
     return f"{short} {shown('ram', size)}".strip()
 
 
-def _alive(plan: Plan, row: int, steps: int) -> Any:
+def _reach(plan: Plan, row: int, steps: int) -> Any:
+    """int64 [steps]: the end of the last byte in use while each operator runs."""
     step = np.arange(steps)[:, None]
     alive = (plan.lifetimes.first <= step) & (step <= plan.lifetimes.last)
-    return (alive * plan.sizes[row]).sum(axis=1)
+    ends = plan.offsets[row] + plan.sizes[row]
+    return (alive * (plan.sizes[row] > 0) * ends).max(axis=1, initial=0)

@@ -6,6 +6,7 @@ larger networks are better, as in a search.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,16 @@ from hwsearch.candidate import (
 )
 from hwsearch.cost.cost import Band, Cost, OpCost
 from hwsearch.report import Report
-from hwsearch.space import Configuration
+from hwsearch.space import Configuration, Layout
 
 BOARD = Board("nucleo-test", "M4", 120e6, 2 << 20, 640 << 10, 0.05, "STM32TEST")
 BUDGET = Budget(flash="192 KiB", ram="24 KiB", latency="150 ms")
+LAYOUT = Layout(
+    (("stem", 32, 4), ("body", 32, 4), ("head", 32, 4)),
+    tuple((op, "conv_2d", 9) for op in ("stem", "dw", "body", "out")),
+)
+"""What :func:`configuration` is a choice of."""
+
 KINDS = ("conv_2d", "depthwise_conv_2d", "conv_2d", "add", "average_pool_2d", "fully_connected")
 
 
@@ -146,6 +153,24 @@ def report(directory: Path, trials: int = 30, **changes: Any) -> Report:
         "tracking": "",
     }
     return Report(**(fields | changes))
+
+
+def measured_report(directory: Path, trials: int = 30) -> Report:
+    """A finished search whose chosen model was linked and run."""
+    found = report(directory, trials)
+    assert found.winner is not None
+    cost = found.winner.trained.candidate.cost
+    measured = Measurement(
+        "emulator:cortex-m4",
+        "emulator",
+        flash_bytes=int((cost.flash_bytes or 0) * 1.008),
+        ram_bytes=int((cost.ram_bytes or 0) * 0.996),
+        cycles=(cost.cycles or 0) * 1.03,
+        compared_outputs=5120,
+    )
+    winner = replace(found.winner, level="image", measurement=measured, note="")
+    others = tuple(v for v in found.finalists if v is not found.winner)
+    return replace(found, finalists=(winner, *others), winner=winner)
 
 
 def miss() -> NearestMiss:

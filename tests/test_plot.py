@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from hwsearch import figure, plot, plot_model
 from hwsearch.backends import backend
 from hwsearch.budget import Budget
+from hwsearch.codegen import generate
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.memory import Lifetimes, align, greedy
 from hwsearch.errors import InputError, UnknownNameError
@@ -147,6 +149,21 @@ def test_the_memory_of_the_chosen_is_its_runtimes_own_plan(report: Report) -> No
     assert f"arena {arena / 1024:,.1f} KiB " in [t.get_text() for t in figure.axes[0].texts]
     report.chosen.tflite.unlink()
     assert plot_model.deployed_memory_figure(report.chosen) is None
+
+
+def test_the_memory_of_generated_code_is_the_arena_that_it_declares(
+    report: Report, tmp_path: Path
+) -> None:
+    verified = report.winner
+    candidate = verified.trained.candidate
+    generated = replace(candidate, configuration=replace(candidate.configuration, backend="aot"))
+    winner = replace(verified, trained=replace(verified.trained, candidate=generated))
+    chosen = replace(report, winner=winner, finalists=(winner,)).chosen
+    drawn = plot_model.deployed_memory_figure(chosen)
+    header = generate(read(chosen.tflite), tmp_path / "c").files[0].read_text()
+    arena = int(re.search(r"_ARENA_BYTES (\d+)", header)[1])
+    tops = [box.get_y() + box.get_height() for box in drawn.axes[0].patches[:-1]]
+    assert max(tops) * 1024 == pytest.approx(arena)
 
 
 def test_files_are_the_same_each_time(report: Report, tmp_path: Path) -> None:

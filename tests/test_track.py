@@ -24,10 +24,7 @@ from hwsearch.report import Report
 from hwsearch.space import Layout
 from hwsearch.track import Tracker
 
-LAYOUT = Layout(
-    (("stem", 32, 4), ("body", 32, 4), ("head", 32, 4)),
-    tuple((op, "conv_2d", 9) for op in ("stem", "dw", "body", "out")),
-)  # fmt: skip
+LAYOUT = factories.LAYOUT
 PARAMS = {"metric": "accuracy", "mode": "max", "board": "nucleo-test", "trials": 5}
 
 
@@ -165,10 +162,13 @@ def test_finish_logs_counts_pictures_and_finalists(
     }
     assert Report.load(folder / "report.json").study == study
     note = parent.data.tags["mlflow.note.content"]
-    assert note.startswith(f"**Trial {report.chosen.number}: accuracy ") and "| ► " in note
+    assert (
+        note.startswith(f"**Trial {report.chosen.number}: accuracy ")
+        and f"| ►\u00a0{report.chosen.number} |" in note
+    )
     assert "% of 192.0 KiB)" in note
     for picture in ("overview.png", "memory.png", "operators.png"):
-        assert f'src="get-artifact?path={picture}&run_uuid={parent.info.run_id}"' in note
+        assert f"(get-artifact?path={picture}&run_uuid={parent.info.run_id})" in note
     assert "3: stem 32" in note and "142 asked" in note and len(note) <= notes.MOST
     shares = client.get_metric_history(parent.info.run_id, "front/hypervolume")
     assert [m.step for m in shares] == [1, 2, 3, 4, 5] and shares[-1].value == 1

@@ -22,12 +22,14 @@ class Memory:
         layers: in the order in which they run.
         offsets: per tensor of the graph its place in the arena, -1 where it has none.
         scratch: per layer the place of its scratch buffer, -1 without.
+        lives: per tensor with a storage of its own the layers between which it is kept.
         arena_bytes: of activations and scratch together.
     """
 
     layers: tuple[Layer, ...]
     offsets: tuple[int, ...]
     scratch: tuple[int, ...]
+    lives: dict[int, tuple[int, int]]
     arena_bytes: int
 
 
@@ -74,7 +76,7 @@ def _packed(graph: Graph, order: tuple[Layer, ...]) -> Memory:
     scratch = tuple(
         layout.offsets[scratches[step]] if step in scratches else -1 for step in range(len(order))
     )
-    return Memory(order, offsets, scratch, layout.size)
+    return Memory(order, offsets, scratch, lives, layout.size)
 
 
 def _frugal(graph: Graph, natural: tuple[Layer, ...]) -> tuple[Layer, ...]:
