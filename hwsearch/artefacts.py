@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from hwsearch.address import masked
 from hwsearch.errors import StudyError
-from hwsearch.links import masked, quoted
+from hwsearch.links import quoted
 from hwsearch.runs import STUDY
 from hwsearch.track import PARENT
 

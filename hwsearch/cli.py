@@ -14,13 +14,20 @@ from hwsearch.commands import CONTEXT
 from hwsearch.errors import DeviceError, HwsearchError, InputError, RefusedError
 
 COMMANDS = {
+    "check": "What of a model each backend runs, and what to mend before a search.",
+    "optimize": "Search pruning, bits and runtime of a Keras model within a budget.",
+    "worker": "Join a search from another process or machine.",
+    "report": "What a finished search found.",
+    "ui": "Start MLflow's page and print the link to a search's trials.",
+    "export": "Write a model's bundle: .tflite, C sources, firmware project, report, card.",
+    "compare": "Two searches or models side by side, with limits for CI.",
     "estimate": "What a model takes of a board: flash, RAM, latency, energy, per operator.",
+    "verify": "Build, run and compare a .tflite on a device or an emulated core.",
+    "calibrate": "Fit latency coefficients, to published measurements or to a device of yours.",
     "boards": "The boards of the catalogue.",
     "backends": "The deployment backends and what they run.",
-    "verify": "Build, run and compare a .tflite on a device or an emulated core.",
-    "doctor": "What building and running images needs, and what is missing.",
-    "calibrate": "Fit latency coefficients, to published measurements or to a device of yours.",
-    "worker": "Join a search from another process or machine.",
+    "doctor": "What is missing on this machine, and the command that mends it.",
+    "completion": "What makes a shell complete these commands.",
 }
 """By name the line in ``hwsearch --help``; each is ``command`` in a module of
 :mod:`hwsearch.commands`."""

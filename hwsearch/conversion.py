@@ -65,7 +65,7 @@ def priced(
         groups, lambda keep: to_float_tflite(structured.prune(model, groups, keep))
     )
     calibration = calibrate(base.content, inputs)
-    frozen = sorted({f"{layer} ({why})" for layer, why in groups.frozen if _is_unknown(why)})
+    frozen = sorted({f"{layer} ({why})" for layer, why in groups.frozen if is_unknown(why)})
     notes = [f"frozen, not pruned: {', '.join(frozen)}"] if frozen else []
     space = space or Space()
     found, op_indexes = layout(binding, calibration.model.graph)
@@ -82,7 +82,7 @@ def priced(
     return Priced(space, pricing, op_indexes, int8_bytes, tuple(notes + said))
 
 
-def _is_unknown(reason: str) -> bool:
+def is_unknown(reason: str) -> bool:
     """Whether a layer is frozen for not being understood, not for being at the network's edge."""
     return "not a layer of Keras" in reason or "not understood" in reason
 

@@ -53,7 +53,7 @@ def load_model(path: str | Path, trusted: bool = False) -> keras.Model:
                 raise ModelFileError(
                     f"{path} carries Python code, in a lambda, which would run as it is loaded. "
                     "Make the lambda a layer; or, if you trust whoever made the file: "
-                    "--trust-model, or in Python pass the model that "
+                    "hwsearch optimize --trust-model, or in Python pass the model that "
                     "keras.models.load_model(path, safe_mode=False) gives."
                 ) from error
             raise ModelFileError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 
+from hwsearch.address import masked
 from hwsearch.pareto import Mode
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -70,11 +70,6 @@ def link(uri: str, experiment_id: str, study: str) -> str:
 def picture(run_id: str, name: str, caption: str) -> str:
     """A picture among a run's artifacts, in its description: MLflow serves it beside the page."""
     return f"![{caption}](get-artifact?path={name}&run_uuid={run_id})"
-
-
-def masked(uri: str) -> str:
-    """The address without its password."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 def quoted(text: str) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsearch import links, notes, runs
+from hwsearch.address import masked
 from hwsearch.candidate import Trained
 from hwsearch.pareto import Mode
 from hwsearch.quiet import hushed
@@ -239,7 +240,7 @@ class Tracker:
     def _fail(self, error: Exception) -> None:
         first = not self.trouble
         lines = str(error).strip().splitlines() or [""]
-        text = lines[0][:200].replace(self.uri, links.masked(self.uri))
+        text = masked(lines[0])[:200]
         self.trouble = f"{type(error).__name__}: {text}"
         self._failed_at = time.monotonic()
         if first:

@@ -20,9 +20,8 @@ PUBLIC = [
 ]  # fmt: skip
 
 ORDER = [
-    "errors", "archive", "quiet", "graph", "board", "cost", "backends.backend", "codegen",
-    "backends", "convert", "data", "data_files",
-    "distillation",
+    "errors", "address", "archive", "quiet", "graph", "board", "cost", "backends.backend",
+    "codegen", "backends", "convert", "data", "data_files", "distillation",
     "compress", "source", "estimation", "budget", "space_schema",
     "configuration",
     "space",
@@ -30,8 +29,8 @@ ORDER = [
     "proof", "objectives", "pareto", "record", "choice", "explanation", "table", "figure",
     "plot_model", "plot", "page", "export", "report", "links", "notes", "runs", "registry",
     "track", "artefacts", "progress", "verification", "conversion", "problem", "search",
-    "finalists", "relief", "calibrate", "calibrate_device", "outcome", "optimization", "doctor",
-    "commands", "cli",
+    "finalists", "relief", "calibrate", "calibrate_device", "outcome", "screening",
+    "optimization", "comparison", "preflight", "doctor", "commands", "cli",
 ]  # fmt: skip
 """A file imports only from lines before its own; see DESIGN. The costs come before the backends,
 which are put together from them."""

@@ -327,6 +327,11 @@ class Tflm:
         """90 % intervals of RAM and flash; ``make bench-cost`` prints what they rest on."""
         return {"ram_bytes": RAM_BAND, "flash_bytes": FLASH_BAND}
 
+    @property
+    def kernels(self) -> flash.Kernels:
+        """What its kernels take of flash."""
+        return CMSIS_NN if self.cmsis_nn else REFERENCE
+
     def refusals(self, graph: Graph) -> list[Refusal]:
         """See :func:`refusals`."""
         return refusals(graph)

@@ -111,7 +111,7 @@ def _reduced(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, int,
 
 
 def softmax_scale(graph: Graph, op: Op) -> bool:
-    """Its input's scale is too small for TFLite's fixed point. [Calibrate on other data.]"""
+    """Its input's scale is below what softmax can resolve. [Calibrate on more data.]"""
     read = graph.tensors[op.inputs[0]]
     if op.kind != "softmax" or read.dtype != "int8" or not read.scale:
         return False

@@ -79,12 +79,16 @@ def fine_hard_swish(model: TfliteModel, op: Op) -> bool:
     return float(np.float32(1 / 128) * read.scale[0] / made.scale[0]) > 1.0
 
 
-def fine_softmax(model: TfliteModel, op: Op) -> bool:
-    """Its input's scale is below what softmax can resolve. [Calibrate on more data.]"""
-    read = model.quantization[op.inputs[0]]
-    if op.kind != "softmax" or read is None or model.graph.tensors[op.inputs[0]].dtype != "int8":
+def steep(model: TfliteModel, op: Op) -> bool:
+    """Its output's scale is too fine for TFLite's 64-bit sums. [Calibrate on more data.]"""
+    if op.kind not in WEIGHT_OPS or model.graph.tensors[op.outputs[0]].dtype != "int16":
         return False
-    return op.alpha * float(read.scale[0]) * 2**26 <= 1.0
+    read = model.quantization[op.inputs[2 if op.kind == "transpose_conv" else 0]]
+    weights, made = model.quantization[op.inputs[1]], model.quantization[op.outputs[0]]
+    if read is None or weights is None or made is None:
+        return False
+    # Above this TFLite's own check (shift < 8) aborts.
+    return float(read.scale[0]) * float(weights.scale.max()) / float(made.scale[0]) >= 2**7
 
 
 def overflow(model: TfliteModel, op: Op) -> bool:
@@ -112,8 +116,8 @@ def _bias(op: Op) -> int:
 
 
 RULES: tuple[Callable[[TfliteModel, Op], bool], ...] = (
-    unquantized, asymmetric, per_channel_axis, bias_dtype, fixed_scale, fine_hard_swish,
-    fine_softmax, overflow,
+    unquantized, asymmetric, per_channel_axis, bias_dtype, fixed_scale, fine_hard_swish, steep,
+    overflow,
 )  # fmt: skip
 """In the order in which they are asked; the first that refuses speaks."""
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hwsearch.record import to_json
+
+if TYPE_CHECKING:
+    from hwsearch.report import Report
+
+NO = 1
+"""Exit code: done, and the answer is no."""
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -39,3 +47,48 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: int
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         click.echo("  ".join(cells).rstrip())
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, written as such or with a unit: 90, "90 s", "15 min", "8 h"."""
+
+    name = "duration"
+    units = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}  # noqa: RUF012
+
+    def convert(self, value: Any, param: Any, context: Any) -> float:
+        match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", str(value))
+        if match is None or match[2] not in self.units or match[1].count(".") > 1:
+            self.fail(f"{value!r} is no duration, expected e.g. 90, '15 min' or '8 h'.")
+        return float(match[1]) * self.units[match[2]]
+
+
+class Share(click.ParamType[float]):
+    """A share, written as a number or in percent: 0.02, "2%"."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, context: Any) -> float:
+        text = str(value).strip()
+        try:
+            return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            self.fail(f"{value!r} is no share, expected e.g. 0.02 or 2%.")
+
+
+def study_folder(search: str, directory: Path) -> Path:
+    """Where a search lies: a path as it is, else a study of this name in ``directory``."""
+    named = directory / "studies" / search
+    return named if named.is_dir() and not Path(search).exists() else Path(search)
+
+
+def report_of(search: str, directory: Path) -> Report:
+    """The report of a study (its name or folder), of a bundle, or in a file."""
+    from hwsearch.report import Report
+
+    return Report.load(study_folder(search, directory))
+
+
+directory_option = click.option(
+    "--directory", type=click.Path(path_type=Path), default=Path("mlruns"), show_default=True,
+    help="Where studies and MLflow's database lie.",
+)  # fmt: skip

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
+from hwsearch.address import masked
 from hwsearch.artefacts import RunArtefacts
 from hwsearch.commands import print_json, subcommand
 from hwsearch.errors import InputError
-from hwsearch.search.database import masked
 from hwsearch.search.join import joined
 from hwsearch.search.loop import Search
 from hwsearch.search.resident import parse_bytes

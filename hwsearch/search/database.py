@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 from optuna.storages._rdb import models
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from hwsearch.address import masked
 from hwsearch.errors import StudyError
 
 T = TypeVar("T")
@@ -204,11 +204,6 @@ class Database:
                 f"the study in {self.name} cannot be read ({_words(error)}). Is the database up, "
                 "the address right, and of this version? Else give storage= or study= another."
             ) from None
-
-
-def masked(url: str) -> str:
-    """The address without its password."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", url)
 
 
 def _words(error: BaseException) -> str:
