@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hwsearch.report import Report
     from hwsearch.search.front_sampler import FrontSampler
     from hwsearch.space import Space
+    from hwsearch.tuner.hardware_tuner import HardwareTuner
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "Board",
     "Budget",
     "FrontSampler",
+    "HardwareTuner",
     "HwsearchError",
     "Report",
     "Space",
@@ -42,6 +44,7 @@ _HOME = {
     "boards": "board",
     "Budget": "budget",
     "FrontSampler": "search.front_sampler",
+    "HardwareTuner": "tuner.hardware_tuner",
     "HwsearchError": "errors",
     "Report": "report",
     "Space": "space",

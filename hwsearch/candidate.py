@@ -39,11 +39,14 @@ class Candidate:
         number: of the trial in its study.
         configuration: the choice.
         cost: estimated before any training.
+        hyperparameters: name and value of those that the model was built with, where a
+            hypermodel built it.
     """
 
     number: int
     configuration: Configuration
     cost: Cost
+    hyperparameters: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from hwsearch.search.sampler import sampler as sampler_of
 from hwsearch.search.task import Task
 from hwsearch.space import Space
 from hwsearch.track import Tracker, preload
+from hwsearch.tuner.hypermodels import is_hypermodel, search_hypermodel
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -69,12 +70,15 @@ def optimize(
     device: str | None = None,
     directory: str | Path = "mlruns",
     tracking_uri: str | None = None,
+    fit: Mapping[str, Any] | None = None,
 ) -> Report:
     """Searches pruning ratios, bit widths and the runtime for models that keep the budget.
 
     Args:
         model: a trained Keras 3 model (functional or Sequential), or the path of a ``.keras`` or
-            ``.h5`` file.
+            ``.h5`` file; or a hypermodel, a function of KerasTuner's ``hp`` that gives a compiled
+            model, or a ``keras_tuner.HyperModel``: then architectures are searched too, one
+            trial a fitted model, see :class:`hwsearch.HardwareTuner`.
         budget: the limits; or a board's name alone: that board's own flash and RAM.
         data: ``(x, y)`` to fine-tune and calibrate on: arrays, tuples or dicts of arrays, or a
             finite ``tf.data.Dataset``. Without it the model is scored by agreement with the
@@ -115,6 +119,7 @@ def optimize(
             nearest to the board's.
         directory: where studies, artefacts and MLflow's database lie.
         tracking_uri: of an MLflow server; default a database in ``directory``.
+        fit: keyword arguments of ``fit`` for a hypermodel's models.
 
     Returns:
         A :class:`Report`: the Pareto front, the chosen model, or the nearest miss.
@@ -150,6 +155,23 @@ def optimize(
     what = space if isinstance(space, Space) or space is None else Space.load(space)
     runtimes = None if backends is None else tuple(backends)
     given = Given(data, validation_data, test_data, loss, metric, mode, runtimes, what, seed)
+    if is_hypermodel(model):
+        others = {"workers": workers > 1, "storage": bool(storage), "memory": memory is not None}
+        others |= {"patience": patience is not None, "objectives": objectives is not None}
+        others |= {"sampler": sampler != "front"}
+        if unmeant := [f"{name}=" for name, given_too in others.items() if given_too]:
+            raise InputError(
+                "a hypermodel's models are fitted one by one in this process, for one objective: "
+                f"leave {', '.join(unmeant)} out."
+            )
+        loading.join()
+        return search_hypermodel(
+            model, on, limits, given, fit=fit, trials=trials, timeout=timeout,
+            trial_timeout=trial_timeout, study=study, device=where, directory=Path(directory),
+            tracking_uri=tracking_uri,
+        )  # fmt: skip
+    if fit is not None:
+        raise InputError("fit= is for hypermodels; a trained model is fine-tuned as space= says.")
     found = problem(model, on, given)
     spec = _spec(found, limits, on, seed) | {"objectives": list(goals)}
     name = study or f"{found.model.name}-{_digest(spec)}"

@@ -65,6 +65,7 @@ def trial(
     params |= {key(f"width/{g}"): w for g, w in zip(names, c.widths, strict=True)}
     ops = [op for op, _, _ in layout.ops]
     params |= {key(f"bits/{o}"): b for o, b in zip(ops, c.weight_bits, strict=True)}
+    params |= {key(f"hp/{name}"): value for name, value in candidate.hyperparameters}
     metrics = _score(metric, trained.score)
     metrics += _costs(cost)
     metrics += [(f"excess/{name}", value, 0) for name, value in excess.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import subprocess
@@ -31,6 +32,18 @@ def run(code: list[str], directory: Path) -> str:
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_an_example_runs(path: Path, tmp_path: Path) -> None:
     assert " trained · " in run([str(path)], tmp_path)
+
+
+def test_a_keras_tuner_script_changes_two_lines() -> None:
+    before = (ROOT / "examples" / "keras_tuner_before.py").read_text().splitlines()[1:]
+    after = (ROOT / "examples" / "08_keras_tuner.py").read_text().splitlines()[1:]
+    changed = [line for line in difflib.ndiff(before, after) if line.startswith(("+", "-"))]
+    assert [line for line in changed if line[0] == "+" and line[1:].strip()] == [
+        "+ import hwsearch",
+        '+ tuner = hwsearch.HardwareTuner(build, budget=hwsearch.Budget(flash="32 KiB"), '
+        "**settings)",
+    ]
+    assert len([line for line in changed if line[0] == "-" and line[1:].strip()]) == 2
 
 
 def test_the_snippet_in_the_readme_runs(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import hwsearch
 PACKAGE = Path(hwsearch.__file__).parent
 
 PUBLIC = [
-    "Board", "Budget", "FrontSampler", "HwsearchError", "Report", "Space", "boards", "device",
+    "Board", "Budget", "FrontSampler", "HardwareTuner", "HwsearchError", "Report", "Space",
+    "boards", "device",
     "estimate", "optimize", "verify",
 ]  # fmt: skip
 
@@ -29,7 +30,7 @@ ORDER = [
     "proof", "objectives", "pareto", "record", "choice", "explanation", "table", "figure",
     "plot_model", "plot", "page", "export", "report", "links", "notes", "runs", "registry",
     "track", "artefacts", "progress", "verification", "conversion", "problem", "search",
-    "finalists", "relief", "calibrate", "calibrate_device", "outcome", "screening",
+    "finalists", "relief", "tuner", "calibrate", "calibrate_device", "outcome", "screening",
     "optimization", "comparison", "preflight", "doctor", "commands", "cli",
 ]  # fmt: skip
 """A file imports only from lines before its own; see DESIGN. The costs come before the backends,

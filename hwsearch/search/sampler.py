@@ -279,3 +279,17 @@ def _grid(pricing: Pricing, seed: int, told: int) -> Iterator[Ints]:
                 row.append(rank)
             rows.append(row)
         yield np.array(rows, np.int64)
+
+
+def tpe(seed: int, told: int, conditional: bool = False) -> optuna.samplers.TPESampler:
+    """Multivariate TPE, the default.
+
+    Args:
+        seed: of the search.
+        told: trials so far: a search that is gone on with must not draw the same again.
+        conditional: whether parameters come and go with others' values.
+    """
+    seed = seed * 1_000_003 + told
+    with warnings.catch_warnings():  # Optuna calls the argument experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(multivariate=True, group=conditional, seed=seed)
