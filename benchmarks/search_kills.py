@@ -31,7 +31,7 @@ def main(kills: int) -> None:
             count = min(len(KINDS), kills - turn * len(KINDS))
             with tempfile.TemporaryDirectory() as folder, mlflow_server() as mlflow:
                 url = server.make(f"kills{turn}")
-                scene = Scene(url, Path(folder), 40 + 20 * count, 0.3, mlflow.uri)
+                scene = Scene(url, Path(folder), 30 + 8 * count, 0.3, mlflow.uri)
                 said = kill_at_random(scene, KINDS[:count], count, server, mlflow, seed=turn)
                 found = check(scene, said)
             killed += scene.killed

@@ -38,7 +38,7 @@ from hwsearch.search.study import RESULT
 from hwsearch.search.study import trained as trained_of
 
 TESTS = Path(__file__).parents[1]
-DEADLINE_S = 300
+DEADLINE_S = 900
 
 
 class Server:
