@@ -13,7 +13,7 @@ from hwsearch.space import Configuration
 Level = Literal["image", "outputs", "estimate"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """A metric of one deployed artefact on data that is named.
 
@@ -31,7 +31,7 @@ class Score:
     oracle: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A configuration that was asked for, and its estimated cost.
 
@@ -49,7 +49,7 @@ class Candidate:
     hyperparameters: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """One epoch of a fine-tune: mean training loss, and the metric if it was taken."""
 

@@ -15,7 +15,7 @@ COSTS = ("flash_bytes", "ram_bytes", "latency_s", "energy_j")
 """The four costs, in the order in which they are shown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Band:
     """Relative error band of an estimate: the truth lies in ``value * [1 + low, 1 + high]``.
 
@@ -41,7 +41,7 @@ class BandColumns:
     high: Floats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OpCost:
     """One operator's share of a Cost.
 
