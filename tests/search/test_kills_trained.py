@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from hwsearch.search.rows import AGAIN
 from hwsearch.search.study import RESULT
 from hwsearch.space import Configuration
 
-TRIALS, KILLS = 6, 5
+TRIALS, KILLS = 4, 5
 
 
 def children(pid: int) -> list[int]:
@@ -35,11 +37,25 @@ def children(pid: int) -> list[int]:
     return [child for server in below(pid) for child in below(server)]
 
 
+@pytest.fixture
+def owners() -> Iterator[list[subprocess.Popen[str]]]:
+    """Owners that the test started; none outlives it."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.slow
-def test_five_kills_of_a_search_that_trains(tmp_path: Path) -> None:
-    rng, told = random.Random(5), {}
-    process = start(tmp_path, TRIALS)
+def test_five_kills_of_a_search_that_trains(
+    tmp_path: Path, owners: list[subprocess.Popen[str]]
+) -> None:
+    rng = random.Random(5)
+    told: dict[int, tuple[object, ...]] = {}
+    owners.append(start(tmp_path, TRIALS))
     for i in range(KILLS):
+        process = owners[-1]
         end, before = time.monotonic() + DEADLINE_S, len(trials(tmp_path))
         while time.monotonic() < end and process.poll() is None:
             found = trials(tmp_path)
@@ -57,10 +73,11 @@ def test_five_kills_of_a_search_that_trains(tmp_path: Path) -> None:
             os.kill(children(process.pid)[0], signal.SIGKILL)
         else:
             process.kill()
-            process.communicate()
-            process = start(tmp_path, TRIALS)
-    said(process)
-    last = said(start(tmp_path, TRIALS))
+            process.wait()
+            owners.append(start(tmp_path, TRIALS))
+    owners[-1].wait(2 * DEADLINE_S)
+    owners.append(start(tmp_path, TRIALS))
+    last = said(owners[-1])
     found = trials(tmp_path)
     complete = {t.number: t for t in found if t.state == TrialState.COMPLETE}
     assert {n: outcome(complete[n]) for n in told} == told
