@@ -17,6 +17,7 @@ from hwsearch.budget import Budget, target
 from hwsearch.device import port_of
 from hwsearch.errors import InputError
 from hwsearch.metric import Mode
+from hwsearch.objectives import cost_names
 from hwsearch.objectives import objectives as objectives_of
 from hwsearch.outcome import outcome
 from hwsearch.pareto import choose
@@ -128,6 +129,7 @@ def optimize(
         InputError: one of its kinds says which argument cannot be meant and what to give.
         StudyError: the study cannot be read, or is of another search.
         RefusedError: no backend runs the model.
+        BudgetError: no backend can tell a cost that is limited or optimised.
     """
     started = time.monotonic()
     on, limits = target(budget, board)
@@ -173,6 +175,8 @@ def optimize(
     if fit is not None:
         raise InputError("fit= is for hypermodels; a trained model is fine-tuned as space= says.")
     found = problem(model, on, given)
+    pricing, left_out = found.pricing.knowing({*limits.limits, *cost_names(goals)})
+    found = replace(found, pricing=pricing, notes=(*found.notes, *left_out))
     spec = _spec(found, limits, on, seed) | {"objectives": list(goals)}
     name = study or f"{found.model.name}-{_digest(spec)}"
     home = Path(directory) / "studies" / name

@@ -7,7 +7,8 @@ the bits. So topology, tensor order and the operators that quantization inserts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from hwsearch import estimation
 from hwsearch.board import Board
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import BandColumns, Cost, CostColumns, Floats
+from hwsearch.errors import BudgetError
 from hwsearch.graph import WEIGHT_OPS, Graph
 from hwsearch.graph.binding import Binding
 from hwsearch.space import Configuration, Decoded, Layout, Ranks
@@ -91,6 +93,39 @@ class Pricing:
             values.get("cycles"),
             bands,
         )
+
+    def knowing(self, costs: Iterable[str]) -> tuple[Pricing, list[str]]:
+        """Without the backends that cannot tell one of these costs on this board, and why.
+
+        A limit that cannot be judged would be none, and an unknown cost would look like the best.
+
+        Args:
+            costs: names of :data:`hwsearch.cost.cost.COSTS` that are limited or optimised.
+
+        Raises:
+            BudgetError: no backend can tell them.
+        """
+        costs, ranks = tuple(costs), self.ranks
+        said, kept = [], []
+        column = [p.name for p in ranks.parameters].index("backend")
+        for rank, backend in enumerate(ranks.backends):
+            row = np.zeros((1, len(ranks.parameters)), np.int64)
+            row[0, column] = rank
+            found = self.price(ranks.decode(row))
+            unknown = [name for name in costs if getattr(found, name) is None]
+            if unknown:
+                names = " and ".join(name.rpartition("_")[0] for name in unknown)
+                said.append(f"{backend.name} is left out: its {names} on {self.board.name} "
+                            f"({self.board.core}) is not known.")  # fmt: skip
+            else:
+                kept.append(backend)
+        if not kept:
+            raise BudgetError(
+                " ".join(said) + " Leave out that limit or objective, or name other backends."
+            )
+        if not said:
+            return self, []
+        return replace(self, ranks=Ranks(ranks.space, ranks.layout, tuple(kept))), said
 
     def columns(self, configuration: Configuration) -> Columns:
         """One configuration's resized network."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import networks
 import numpy as np
 import pytest
 import wheel
+from search.tasks import pricing as dense
 
 from hwsearch import estimation, oracle
 from hwsearch.backends import backend
@@ -22,6 +23,7 @@ from hwsearch.compress.quantize import calibrate, quantize
 from hwsearch.convert import to_float_tflite
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.flash import model_bytes
+from hwsearch.errors import BudgetError
 from hwsearch.graph import Graph, keras_channels
 from hwsearch.graph.tflite import read
 from hwsearch.pricing import Pricing, layout, scheme
@@ -215,3 +217,21 @@ def test_speed_on_resnet8() -> None:
                 estimation.costs(fresh, runtime, BOARD)
                 best = min(best, time.perf_counter() - start)
             assert best <= limit, (runtime.name, len(given), best)
+
+
+def test_a_backend_that_cannot_tell_a_limited_cost_is_left_out() -> None:
+    """X-CUBE-AI was never measured on an M85: its latency there is unknown, aot's is not."""
+    given = dense(Space())
+    runtimes = (backend("aot"), backend("x-cube-ai-9.0"))
+    mixed = replace(
+        given,
+        board=boards()["ek-ra8d1"],
+        ranks=Ranks(given.ranks.space, given.ranks.layout, runtimes),
+    )
+    same, said = mixed.knowing(["flash_bytes", "ram_bytes"])
+    assert same is mixed and not said
+    kept, said = mixed.knowing(["flash_bytes", "latency_s"])
+    assert [b.name for b in kept.ranks.backends] == ["aot"]
+    assert said == ["x-cube-ai-9.0 is left out: its latency on ek-ra8d1 (M85) is not known."]
+    with pytest.raises(BudgetError, match="energy on ek-ra8d1"):
+        mixed.knowing(["energy_j"])

@@ -76,6 +76,11 @@ def check(given: object, objectives: Sequence[str]) -> str:
             f"instance, not its class) or one of {', '.join(NAMES)}."
         )
     kind = type(given).__name__
+    if isinstance(given, optuna.samplers.GridSampler | optuna.samplers.BruteForceSampler):
+        raise InputError(
+            f'{kind} ends the study itself, which only study.optimize allows. sampler="grid" '
+            "visits every configuration that fits."
+        )
     if isinstance(given, optuna.samplers.CmaEsSampler) and len(objectives) > 1:
         raise InputError(
             f"{kind} searches one objective, there are {len(objectives)}: "

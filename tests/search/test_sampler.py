@@ -197,6 +197,9 @@ def test_a_users_sampler_that_ignores_pruned_trials_is_taken_with_a_note() -> No
     assert [check(name, OBJECTIVES) for name in NAMES] == [""] * len(NAMES)
     with pytest.raises(InputError, match="searches one objective"):
         check(optuna.samplers.CmaEsSampler(), OBJECTIVES)
+    for ending in (optuna.samplers.GridSampler({"a": [0]}), optuna.samplers.BruteForceSampler()):
+        with pytest.raises(InputError, match='sampler="grid"'):
+            check(ending, OBJECTIVES)
 
 
 def test_front_tells_configurations_apart_by_any_choice() -> None:
