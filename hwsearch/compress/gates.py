@@ -36,7 +36,7 @@ class Gates:
         """(trainable, non-trainable) values for ``model.stateless_call``.
 
         Args:
-            model: it, or one that shares its layers in the same order.
+            model: the one that is called.
             gate: float32 [classes], a tensor or array.
         """
         from keras import ops
@@ -54,15 +54,17 @@ class Gates:
         return trained, fixed
 
 
-def gates(model: Any, groups: ChannelGroups) -> Gates:
+def gates(model: Any, groups: ChannelGroups, called: Any = None) -> Gates:
     """The gates of a model.
 
     Args:
         model: a Keras model.
         groups: its channel groups.
+        called: the model that shares its layers and that will be called, if it is another.
     """
-    place = {id(v): i for i, v in enumerate(model.trainable_variables)}
-    place |= {id(v): -1 - i for i, v in enumerate(model.non_trainable_variables)}
+    called = called or model
+    place = {id(v): i for i, v in enumerate(called.trainable_variables)}
+    place |= {id(v): -1 - i for i, v in enumerate(called.non_trainable_variables)}
     reads, seen = [], set()
     for path, layer in keras_channels.layers(model):
         kind = KINDS.get(type(layer).__name__)

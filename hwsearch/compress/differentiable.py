@@ -1,0 +1,307 @@
+"""Differentiable pruning: gates trained with the weights until the network is inside its budget.
+
+The user gives limits and nothing else. Every channel has a gate (``gates.py``), which is open or
+shut in the forward pass, so that training sees the network that will be deployed; what is trained
+is a logit behind it, by the straight-through slope of
+
+    task loss + sum over limits k of lambda_k * relu(cost_k / limit_k - 1)
+
+* The slope of the task along a gate is taken to second order: what shutting a channel would add
+  to the loss is half the Fisher information of its gate (Theis et al. 2018, arXiv:1801.05787,
+  equation 6), the running mean of the squared slope times the batch. The first order alone is
+  noise around 0 in a trained network.
+* The slope of the costs is that of ``soft_cost.py``; the costs themselves are exact.
+* lambda_k grows geometrically while limit k is exceeded: channels shut in the order of what they
+  cost the loss for what they bring, whatever the scale of either.
+
+Then the widths are projected on the budget (``projection.py``), the shut channels are removed, and
+the small network is fine-tuned for the rest of the epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hwsearch.budget import Budget
+from hwsearch.candidate import Epoch
+from hwsearch.compress import structured
+from hwsearch.compress.gates import Gates, gates
+from hwsearch.compress.projection import Widths, project
+from hwsearch.compress.soft_cost import SoftCost, soft_cost
+from hwsearch.configuration import Configuration
+from hwsearch.cost.columns import Ints
+from hwsearch.cost.cost import Floats
+from hwsearch.data import Samples
+from hwsearch.distillation import Distillation
+from hwsearch.errors import InputError
+from hwsearch.graph.groups import ChannelGroups
+from hwsearch.pricing import Pricing, Scheme
+from hwsearch.train import estimate_statistics, fine_tune
+
+GATED_SHARE = 0.5
+"""Of the epochs, spent at full size with gates; the others train the small network."""
+
+EVERY = 4
+"""Steps from one pricing of the network to the next."""
+
+WARM, RAMP = 0.05, 0.75
+"""Shares of the gated steps: before lambda rises (Fisher information is learned), and until it is
+at its highest."""
+
+LAMBDA = (1e-7, 1e2)
+"""Lambda at first and at most: from far below what the most useless channel is worth, to more than
+any. Nats for a limit exceeded by its whole."""
+
+CROSSING = 0.04
+"""Share of the gated steps in which a gate's logit goes from open to the threshold."""
+
+FISHER_DECAY = 0.95
+"""Of the running mean of squared slopes."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a network is to fit.
+
+    Attributes:
+        scheme: its quantized graph, with the binding of dimensions to groups.
+        limits: names of the limited costs.
+        allowed: widths that it may have; ``allowed.uses`` gives columns as ``limits``.
+    """
+
+    scheme: Scheme
+    limits: tuple[str, ...]
+    allowed: Widths
+
+
+def goal(pricing: Pricing, budget: Budget, like: Configuration, share: float = 1.0) -> Goal:
+    """What a network is to fit, from the costs of a search.
+
+    Args:
+        pricing: costs configurations.
+        budget: with at least one limit.
+        like: its backend and bits are those of the network; its widths do not count.
+        share: of each limit that is aimed at.
+
+    Raises:
+        InputError: no limit is set, so there is nothing to aim at.
+    """
+    if not budget.limits:
+        raise InputError(
+            "differentiable pruning needs a limit to aim at. Give e.g. Budget(flash='64 KiB')."
+        )
+    ranks, one = pricing.ranks, pricing.ranks.columns([like])
+
+    def uses(widths: Ints) -> Floats:
+        rows = np.zeros(len(widths), np.int64)
+        columns = {f.name: getattr(one, f.name)[rows] for f in fields(one)}
+        costs = pricing.price(replace(one, **(columns | {"widths": np.asarray(widths)})))
+        return (budget.excesses(costs) + 1) / share
+
+    allowed = Widths(
+        np.array([least for _, _, least in ranks.layout.groups], np.int64),
+        np.array([full for _, full, _ in ranks.layout.groups], np.int64),
+        min(ranks.space.multiple_of),
+        uses,
+    )
+    return Goal(pricing.schemes[like.activation_bits], tuple(budget.limits), allowed)
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A network inside its budget, trained.
+
+    Attributes:
+        model: the pruned Keras model.
+        widths: int per group.
+        uses: per limit cost / limit; all at most 1 unless no widths fit.
+        curve: the epochs' losses, those with gates first.
+        notes: what the trial should say.
+    """
+
+    model: Any
+    widths: tuple[int, ...]
+    uses: dict[str, float]
+    curve: tuple[Epoch, ...]
+    notes: tuple[str, ...]
+
+
+def shrink(
+    model: Any,
+    groups: ChannelGroups,
+    data: Samples,
+    loss: Any,
+    goal: Goal,
+    *,
+    epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    samples: int,
+    seed: int,
+    distillation: Distillation | None = None,
+) -> Shrunk:
+    """The network cut to fit its goal by gates trained with the weights, and fine-tuned.
+
+    Args:
+        model: a Keras model; its weights change.
+        groups: its channel groups, in the order of the goal's widths.
+        data: with targets.
+        loss: as ``model.compile`` takes it.
+        goal: what it is to fit.
+        epochs: in all, at least 1; :data:`GATED_SHARE` of them at full size.
+        learning_rate, batch_size, samples, seed, distillation: as :func:`train.fine_tune`.
+
+    Raises:
+        InputError: no epochs, no targets, or no channel that can be cut.
+    """
+    if epochs < 1 or not data.targets or not groups.groups:
+        raise InputError(
+            f"differentiable pruning trains gates: it needs targets (found {len(data.targets)}), "
+            f"epochs (found {epochs}) and channels that can be cut ({len(groups.groups)} groups). "
+            "Use another method for this model."
+        )
+    cost = soft_cost(goal.scheme, goal.limits, goal.allowed.uses, seed)
+    gated_epochs = max(1, round(GATED_SHARE * epochs))
+    count = min(samples, len(data)) if samples else len(data)
+    steps = -(-count // batch_size) * gated_epochs
+    trainers: list[_Gated] = []
+
+    def step(fitted: Any) -> Any:
+        trainers.append(_Gated(fitted, gates(model, groups, fitted), groups, goal, cost, steps))
+        return trainers[0]
+
+    def tune(network: Any, count: int, **more: Any) -> Any:
+        return fine_tune(
+            network, data, loss, epochs=count, learning_rate=learning_rate, samples=samples,
+            batch_size=batch_size, seed=seed, distillation=distillation, **more,
+        )  # fmt: skip
+
+    first = tune(model, gated_epochs, step=step)
+    worth, wanted = trainers[0].outcome()
+    ordered = {g: np.sort(values)[::-1] for g, values in enumerate(worth)}
+    widths = project(wanted, ordered, goal.allowed)
+    keep = {
+        group.name: np.sort(np.argsort(-values, kind="stable")[:width])
+        for group, values, width in zip(groups.groups, worth, widths, strict=True)
+    }
+    small = structured.prune(model, groups, keep)
+    rest = epochs - gated_epochs
+    second = tune(small, rest)
+    if not rest:
+        estimate_statistics(small, data, seed)
+    uses = goal.allowed.uses(widths[None])[0]
+    notes = [*first.notes, *second.notes]
+    for name, use in zip(goal.limits, uses, strict=True):
+        if use > 1:
+            notes.append(f"the narrowest network still takes {use:.2f} of the limit of {name}")
+    return Shrunk(
+        small,
+        tuple(map(int, widths)),
+        dict(zip(goal.limits, map(float, uses), strict=True)),
+        (*first.curve, *second.curve),
+        tuple(notes),
+    )
+
+
+class _Gated(keras.Model):  # type: ignore[misc]
+    """A model whose ``fit`` trains gates beside its weights."""
+
+    def __init__(
+        self,
+        core: Any,
+        found: Gates,
+        groups: ChannelGroups,
+        goal: Goal,
+        cost: SoftCost,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.core, self.found, self.goal, self.cost = core, found, goal, cost
+        self.steps, self.done = steps, 0
+        self.sizes = groups.widths.tolist()
+        self.owner = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        self.logit = tf.Variable(tf.ones(found.classes), trainable=False)
+        self.fisher = tf.Variable(tf.zeros(found.classes), trainable=False)
+        self.price = tf.Variable(tf.zeros(len(self.sizes)), trainable=False)
+        self.lambdas = np.full(len(goal.limits), LAMBDA[0])
+        touched = {-1 - index for index, _, _ in found.reads if index < 0}
+        self.moving = [i for i in range(len(core.non_trainable_variables)) if i not in touched]
+        self.slope = tf.function(self._slope, autograph=False)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        return self.core(inputs, training=training)
+
+    def gate(self) -> Any:
+        """float32 [classes]: 1 open, 0 shut; the best of each group never shuts."""
+        most = tf.gather(tf.math.segment_max(self.logit, self.owner), self.owner)
+        return tf.cast((self.logit > 0) | (self.logit >= most), tf.float32)
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        fixed = self.core.non_trainable_variables
+        gate = self.gate()
+        with tf.GradientTape() as tape:
+            tape.watch(gate)
+            trained, kept = self.found.apply(self.core, gate)
+            made, moved = self.core.stateless_call(trained, kept, x, training=True)
+            loss = self.compute_loss(x, y, made)
+        variables = [v.value for v in self.core.trainable_variables]
+        slope, *slopes = tape.gradient(loss, [gate, *variables])
+        self.optimizer.apply(slopes, self.core.trainable_variables)
+        for i in self.moving:
+            fixed[i].assign(moved[i])
+        batch = tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], tf.float32)
+        self.fisher.assign(
+            FISHER_DECAY * self.fisher + (1 - FISHER_DECAY) * batch * tf.square(slope)
+        )
+        push = tf.gather(self.price, self.owner) - self.fisher / 2
+        rate = 1 / max(CROSSING * self.steps, 2.0)
+        self.logit.assign(tf.clip_by_value(self.logit - rate * tf.sign(push), -1, 1))
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def fit(self, *args: Any, **options: Any) -> Any:
+        """As Keras', with the network priced every :data:`EVERY` steps."""
+        watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: self._tick())
+        return super().fit(*args, callbacks=[watch], **options)
+
+    def _tick(self) -> None:
+        """Lambdas and the price of a channel of each group, from the network as it is now."""
+        self.done += 1
+        if self.done % EVERY or self.done < WARM * self.steps:
+            return
+        counts = self._counts()
+        over = self.goal.allowed.uses(counts[None])[0] > 1
+        growth = (LAMBDA[1] / LAMBDA[0]) ** (EVERY / max(1.0, (RAMP - WARM) * self.steps))
+        self.lambdas = np.where(over, np.minimum(self.lambdas * growth, LAMBDA[1]), self.lambdas)
+        slopes = self.slope(tf.constant(counts[None], tf.float32)).numpy()
+        self.price.assign(((self.lambdas * over) @ slopes).astype(np.float32))
+
+    def _slope(self, widths: Any) -> Any:
+        """float32 [limits, groups]: of the soft shares along the widths."""
+        with tf.GradientTape() as tape:
+            tape.watch(widths)
+            uses = self.cost(widths)
+        return tape.jacobian(uses, widths, experimental_use_pfor=False)[0, :, 0]
+
+    def _counts(self) -> Any:
+        open_ = np.add.reduceat(self.gate().numpy(), np.cumsum([0, *self.sizes[:-1]]))
+        least = self.goal.allowed.least
+        return np.maximum(np.rint(open_).astype(np.int64), least)
+
+    def outcome(self) -> tuple[Sequence[Any], Any]:
+        """(what each channel is worth, float64 [width] a group; int64 [groups], those open).
+
+        Worth is the Fisher information; open channels come before shut ones.
+        """
+        gate, fisher = self.gate().numpy(), self.fisher.numpy().astype(np.float64)
+        worth = fisher + gate * (fisher.max(initial=0) + 1e-12)
+        return np.split(worth, np.cumsum(self.sizes)[:-1]), self._counts()
