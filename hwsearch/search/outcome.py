@@ -50,7 +50,9 @@ def outcomes(
             continue
         candidate = Candidate(number, leaf, task.pricing.cost(leaf))
         seconds = result.train_s if asked else 0.0
-        trained = Trained(candidate, artefact.tflite, artefact.score, result.curve, seconds)
+        trained = Trained(
+            candidate, artefact.tflite, artefact.score, result.curve, seconds, result.notes
+        )
         marks: dict[str, object] = {studies.RESULT: studies.result(trained, task.directory)}
         ranks = row if asked else task.pricing.ranks.ranks(leaf, row)
         names = task.pricing.ranks.names(ranks)
