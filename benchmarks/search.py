@@ -109,8 +109,8 @@ class Run:
     ask_s: float
 
 
-def run(table: Table, method: Method, seed: int, shared: bool) -> Run:
-    """A search of TRIALS trained trials, or fewer where the space or the asks are used up."""
+def run(table: Table, method: Method, seed: int, shared: bool, trials: int = TRIALS) -> Run:
+    """A search of so many trained trials, or fewer where the space or the asks are used up."""
     ranks, budget = table.pricing.ranks, table.budget
     found = distributions(ranks.parameters)
     study = optuna.create_study(
@@ -124,7 +124,7 @@ def run(table: Table, method: Method, seed: int, shared: bool) -> Run:
     scored: set[str] = set()
     steps: list[list[int]] = []
     asks, spent = 0, 0.0
-    while len(steps) < TRIALS and asks < ASKS * TRIALS:
+    while len(steps) < trials and asks < ASKS * trials:
         began = time.perf_counter()
         trial = study.ask(found)
         spent += time.perf_counter() - began
@@ -250,10 +250,6 @@ def show(runs: dict[str, list[Run]], shared: bool) -> dict[str, Any]:
             "trials_to_random_150": until,
             "asks": asks,
             "ask_ms": ask_ms,
-            "curve_percent": [
-                round(100 * float(np.mean([at(r, n) for r in found])), 4)
-                for n in range(1, TRIALS + 1)
-            ],
         }
     return rows
 
@@ -281,21 +277,22 @@ def claims(rows: dict[str, Any], ours: str) -> bool:
 
 
 def draw(tables: dict[str, dict[str, Any]], seeds: int) -> None:
-    """Regret against trained trials, a panel a table, as a picture."""
+    """Regret against trained trials with 95 % intervals, a panel a table, as a picture."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for panel, (title, rows) in zip(panels, tables.items(), strict=True):
         for i, (name, row) in enumerate(rows.items()):
-            curve = row["curve_percent"]
+            cells = np.array(list(row["regret_percent"].values()))
             ours = name == "front"
-            panel.plot(
-                range(1, len(curve) + 1), curve, label=name, color="k" if ours else f"C{i}",
-                linewidth=2.2 if ours else 1.2,
+            panel.errorbar(
+                np.array(CHECKED) + 0.6 * (i - len(rows) / 2), cells[:, 0], cells[:, 1],
+                label=name, color="k" if ours else f"C{i}", linewidth=2.2 if ours else 1.2,
+                elinewidth=0.7, capsize=1.5,
             )  # fmt: skip
         panel.set_yscale("log")
-        panel.set_ylim(0.05, 110)
+        panel.set_ylim(0.02, 110)
         panel.set_title(title)
         panel.set_xlabel("trained trials")
         panel.grid(alpha=0.3)
