@@ -1,6 +1,6 @@
 """Samplers on the tabular grid: regret of the hypervolume after each trained trial.
 
-    make bench-search                                  # all, 10 seeds: about 15 minutes
+    make bench-search                                  # all, 10 seeds: 20 minutes, idle
     python -m benchmarks.search --seeds 3 --only front random
 
 Every sampler runs as a search runs it: starting points, rejection by cost, what it is told of
@@ -46,8 +46,9 @@ PICTURE = HERE.parent / "docs" / "images" / "search.png"
 
 TRIALS = 150
 CHECKED = (25, 50, 75, 100, 150)
-ASKS = 40
-"""Asks for each trained trial, after which a run is given up."""
+ASKS = 8
+"""Asks for each trained trial, after which a run is given up; its last regret stands for the rest.
+A sampler that repeats itself would else ask for ever where leaves are shared."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,7 @@ def show(runs: dict[str, list[Run]], shared: bool) -> dict[str, Any]:
             flush=True,
         )
         rows[name] = {
+            "seeds": len(found),
             "regret_percent": {str(n): cells[n] for n in CHECKED},
             "hypervolume_to_random": volume,
             "trials_to_random_150": until,
