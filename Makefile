@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean docs docs-serve bench-finalists bench-cost bench-pricing bench-device bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite
+.PHONY: demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-pricing bench-device bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ docs: install
 
 docs-serve: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# What a newcomer waits for: a fresh clone and environment. UNTIL=environment stops after that step.
+newcomer:
+	$(PYTHON) benchmarks/newcomer.py $(if $(UNTIL),--until $(UNTIL))
 
 bench-cost: install
 	$(BIN)/python -m benchmarks.cost

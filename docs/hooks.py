@@ -172,6 +172,16 @@ def _first_line(path: Path) -> str:
     return first.strip().splitlines()[0].lstrip("# ").rstrip(".")
 
 
+FIRST = ("optimize", "Budget", "Space", "Report", "estimate", "verify", "Board", "boards")
+"""Public names in the order in which one meets them; the others follow."""
+
+
+def public_names() -> str:
+    """Directives for the reference of every public name; the package ``device`` has a page."""
+    rest = [n for n in hwsearch.__all__ if n not in (*FIRST, "device", "HwsearchError")]
+    return "\n\n".join(f"::: hwsearch.{name}" for name in (*FIRST, *rest, "HwsearchError"))
+
+
 MADE: dict[str, Callable[[], str]] = {
     "boards": boards,
     "backends": runtimes,
@@ -181,6 +191,7 @@ MADE: dict[str, Callable[[], str]] = {
     "operators": operators,
     "spaces": spaces,
     "examples": examples,
+    "public-names": public_names,
 }
 
 
