@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -29,7 +28,7 @@ from hwsearch.search.known import ASKS, Known
 from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
 from hwsearch.search.offer import Artefacts, folder
-from hwsearch.search.outcome import excess_of, outcomes, scored
+from hwsearch.search.outcome import excess_of, outcomes, rejections, scored
 from hwsearch.search.rows import LEAF, REPEAT
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
@@ -251,6 +250,7 @@ class Search:
     def _take_in(self, resumed: bool = False) -> None:
         """What was told since, by this process or another: for the sampler, and for who called."""
         learnt: list[FrozenTrial] = []
+        distributions = self.storage.rows.distributions
         for trial in self.storage.news():
             flight = self._flights.pop(trial._trial_id, None)
             self.leases.mine.discard(trial._trial_id)
@@ -258,7 +258,7 @@ class Search:
                 values, constraints = trial.values, trial.constraints
                 self._memory.tell(flight.trial, trial.state, values, constraints)
             elif trial.state != TrialState.FAIL:
-                learnt += [*self._rejected_by(trial), trial]
+                learnt += [*rejections(self.task, distributions, trial), trial]
             trained = self.known.add(trial, flight is not None, resumed)
             if trained is not None and not resumed:
                 excess = self.task.budget.excess(trained.candidate.cost)
@@ -270,24 +270,6 @@ class Search:
             flying = {f.leaves[0].structure for f in self._flights.values()}
             front = {t.candidate.configuration.structure for t in self.known.front}
             self.disk.evict(flying | front)
-
-    def _rejected_by(self, trial: FrozenTrial) -> list[FrozenTrial]:
-        """The over-budget asks that another worker's trial tells of, judged again."""
-        rows = trial.user_attrs.get(ASKS, {}).get("rows", [])
-        if not rows:
-            return []
-        ranks, budget = self.task.pricing.ranks, self.task.budget
-        costs = self.task.pricing.price(ranks.decode(np.array(rows, np.int64)))
-        distributions = self.storage.rows.distributions
-        return [
-            create_trial(
-                state=TrialState.PRUNED,
-                params={n: r for n, r in ranks.names(row).items() if n in distributions},
-                distributions=distributions,
-                constraints=dict(zip(budget.limits, map(float, excess), strict=True)),
-            )
-            for row, excess in zip(rows, budget.excesses(costs), strict=True)
-        ]
 
     def _is_over(self) -> bool:
         if self._stop.is_set() or self.known.counts.asked >= ASKS_A_TRIAL * self.task.trials:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwsearch.candidate import Candidate, Trained
 from hwsearch.cost.cost import CostColumns
 from hwsearch.search import study as studies
+from hwsearch.search.known import ASKS
 from hwsearch.search.rows import LEAF
 from hwsearch.search.task import Task
 from hwsearch.search.training import Result
@@ -22,6 +24,26 @@ def excess_of(task: Task, configuration: Configuration) -> tuple[dict[str, float
     costs = task.pricing.price(task.pricing.ranks.columns([configuration]))
     row = map(float, task.budget.excesses(costs)[0])
     return dict(zip(task.budget.limits, row, strict=True)), costs
+
+
+def rejections(
+    task: Task, distributions: Mapping[str, BaseDistribution], trial: FrozenTrial
+) -> list[FrozenTrial]:
+    """The over-budget asks that another worker's trial tells of, judged again."""
+    rows = trial.user_attrs.get(ASKS, {}).get("rows", [])
+    if not rows:
+        return []
+    ranks, budget = task.pricing.ranks, task.budget
+    excesses = budget.excesses(task.pricing.price(ranks.decode(np.array(rows, np.int64))))
+    return [
+        create_trial(
+            state=TrialState.PRUNED,
+            params={n: r for n, r in ranks.names(row).items() if n in distributions},
+            distributions=dict(distributions),
+            constraints=dict(zip(budget.limits, map(float, excess), strict=True)),
+        )
+        for row, excess in zip(rows, excesses, strict=True)
+    ]
 
 
 def outcomes(
