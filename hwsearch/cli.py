@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -52,6 +53,17 @@ class Commands(click.Group):
         command.short_help = COMMANDS[name]
         return command
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; an unknown name is answered with the nearest, or all."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = get_close_matches(name, COMMANDS, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"there is no command {name!r}. {hint}")
+        return super().resolve_command(context, args)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The list, without loading any."""
         with formatter.section("Commands"):
@@ -72,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = group.main(given, prog_name="hwsearch", standalone_mode=False)
         sys.stdout.flush()
         return found if isinstance(found, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message(), err=True)
+        return UNUSABLE
     except click.ClickException as error:
         return _told(given, error.format_message(), UNUSABLE)
     except (click.Abort, KeyboardInterrupt):

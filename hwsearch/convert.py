@@ -45,7 +45,8 @@ def load_model(path: str | Path, trusted: bool = False) -> keras.Model:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with contextlib.suppress(Exception):
-            return keras.models.load_model(path, safe_mode=not trusted)
+            with silence():  # TensorFlow looks for a GPU when it makes its first variable
+                return keras.models.load_model(path, safe_mode=not trusted)
         try:  # .h5 files name losses in ways that Keras 3 no longer knows; the network is whole
             return keras.models.load_model(path, compile=False, safe_mode=not trusted)
         except Exception as error:

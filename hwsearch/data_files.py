@@ -53,7 +53,14 @@ def read(source: str) -> DataSource:
             f"{source!r} is no data. Give a .npz file, or a function as module:function or "
             "file.py:function."
         )
-    made = _function(place, name, source)()
+    function = _function(place, name, source)
+    try:
+        made = function()
+    except Exception as error:  # the user's own
+        raise DataError(
+            f"{source!r} raised {type(error).__name__}: {error}. Expected a function without "
+            "arguments that gives (x, y)."
+        ) from error
     if isinstance(made, Mapping) and made and set(made) <= set(SPLITS):
         return DataSource(**made)
     return DataSource(made)

@@ -16,7 +16,7 @@ from hwsearch.data import Array
 from hwsearch.device import Image, build, flashing, port_of
 from hwsearch.device import open as open_device
 from hwsearch.device.power import energy, read_trace
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, RefusedError
 from hwsearch.evaluate import quantized
 from hwsearch.graph.tflite import TfliteModel, read
 
@@ -64,11 +64,14 @@ def verify(
         emulator cannot know (latency, energy) is None; its cycles are the middle of the bounds.
 
     Raises:
-        RefusedError: the compiler or the oracle refuses an operator.
+        UnknownNameError: no such form of device.
+        RefusedError: the network is not quantized, or the compiler or the oracle refuses an
+            operator.
         ImageError: the image does not fit the board.
         ToolchainError: no compiler.
         DeviceError: the device does not answer, or took a fault.
     """
+    port_of(device)  # says so now if there is no such device
     model = read(artefact)
     content = model.content
     inputs = _inputs(model, samples)
@@ -114,6 +117,11 @@ def _inputs(model: TfliteModel, samples: Sequence[Array] | Array | None) -> list
         found = []
         for i in indexes:
             tensor = model.graph.tensors[i]
+            if tensor.dtype.startswith("float"):
+                raise RefusedError(
+                    f"the network takes {tensor.dtype}: only quantized ones are compiled. "
+                    "Quantize it; hwsearch optimize does, and leaves .tflite files in its --export bundle."
+                )
             limits = np.iinfo(tensor.dtype)
             size = (GENERATED, *tensor.shape[1:])
             found.append(rng.integers(limits.min, limits.max + 1, size).astype(tensor.dtype))

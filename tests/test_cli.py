@@ -292,3 +292,39 @@ def test_verify_prints_the_measurement(run, model):
     assert found["compared_outputs"] > 0 == found["mismatched_outputs"]
     assert found["latency_s"] is None
     assert "instructions" in run("verify", model)[1]
+
+
+def test_alone_it_prints_its_help(run):
+    code, out, err = run()
+    assert code == cli.UNUSABLE and out == ""
+    assert "Commands:" in err and "\n  optimize " in err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("optimise", "mean optimize?"), ("frobnicate", "Known: check, optimize")]
+)
+def test_an_unknown_command_is_answered_with_the_nearest(run, name, said):
+    code, _, err = run(name)
+    assert code == cli.UNUSABLE and f"no command {name!r}" in err and said in err
+
+
+def test_a_data_function_that_raises_is_the_user_s(run, tmp_path):
+    (tmp_path / "mine.py").write_text("def data(size):\n    return None\n")
+    code, _, err = run("optimize", "model.keras", "--data", f"{tmp_path}/mine.py:data")
+    assert code == cli.UNUSABLE and "raised TypeError" in err and "without arguments" in err
+
+
+def test_verify_says_what_it_takes(run, tmp_path):
+    code, _, err = run("verify", str(tmp_path / "model.keras"))
+    assert code == cli.UNUSABLE and "makes one" in err
+
+
+def test_report_looks_at_its_options_first(run, tmp_path):
+    code, out, err = run("report", str(tmp_path), "--plot", "figures.xyz")
+    assert code == cli.UNUSABLE and ".png or .svg" in err and out == ""
+
+
+def test_a_worker_without_a_study_leaves_no_file(run, tmp_path):
+    path = tmp_path / "studies.db"
+    code, _, err = run("worker", "--study", "x", "--storage", f"sqlite:///{path}")
+    assert code == cli.FAILED and "no study" in err and not path.exists()

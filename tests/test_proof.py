@@ -8,7 +8,7 @@ from tflite_network import Network
 
 import hwsearch
 from hwsearch import oracle, proof
-from hwsearch.errors import InputError, RefusedError
+from hwsearch.errors import InputError, RefusedError, UnknownNameError
 from hwsearch.evaluate import quantized
 from hwsearch.graph.tflite import read
 
@@ -69,3 +69,15 @@ def test_an_operator_that_the_compiler_lacks_is_named() -> None:
     y = network.op("floor", [x], network.activation((1, 4, 4, 2), *network.quantization(x)))
     with pytest.raises(RefusedError, match="floor"):
         proof.verify(network.finish(y))
+
+
+def test_a_float_network_is_refused_and_a_device_is_looked_at_first() -> None:
+    import keras
+
+    from hwsearch.convert import to_float_tflite
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(RefusedError, match=r"float32.*Quantize"):
+        hwsearch.verify(to_float_tflite(model))
+    with pytest.raises(UnknownNameError, match="toaster"):
+        hwsearch.verify(b"", "toaster")

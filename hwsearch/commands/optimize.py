@@ -136,8 +136,9 @@ def command(
     if as_json:
         print_json(report.to_dict())
     else:
-        report.table()
-        click.echo(f"\n{report.explain()}")
+        report.table()  # where nothing fits it says why
+        if report.chosen is not None:
+            click.echo(f"\n{report.explain()}")
     if html is not None:
         click.echo(f"page: {report.html(html)}", err=True)
     if report.chosen is None:

@@ -22,12 +22,15 @@ def command(
     SEARCH is the name of a study, its folder, an exported bundle, or a report.json. Exit code 1:
     nothing fits.
     """
+    if plot is not None and plot.suffix not in (".png", ".svg"):
+        raise click.BadParameter(f"{plot} must end in .png or .svg.", param_hint="--plot")
     found = report_of(search, directory)
     if as_json:
         print_json(found.to_dict())
     else:
-        found.table()
-        click.echo(f"\n{found.explain()}")
+        found.table()  # where nothing fits it says why
+        if found.chosen is not None:
+            click.echo(f"\n{found.explain()}")
     if html is not None:
         click.echo(f"page: {found.html(html)}", err=True)
     if plot is not None:

@@ -41,6 +41,11 @@ def command(
 
     Random inputs; outputs are held against TFLite Micro's. Exit code 1: some byte differs.
     """
+    if file.suffix in (".keras", ".h5"):
+        raise click.UsageError(
+            f"{file} is a Keras model: what runs on a device is a .tflite. hwsearch optimize "
+            "makes one, hwsearch estimate prices the model as it is."
+        )
     found = proof.verify(
         file,
         url,

@@ -117,8 +117,10 @@ class Database:
         Raises:
             StudyError: unreachable, empty, or made by another version of Optuna.
         """
+        file = sa.make_url(self.url).database if self.is_sqlite else None
         with self._said():
-            if not sa.inspect(self.engine).has_table(searches.name):
+            is_missing = bool(file) and not Path(str(file)).is_file()  # connecting makes one
+            if is_missing or not sa.inspect(self.engine).has_table(searches.name):
                 raise StudyError(
                     f"there is no study in {self.name}. Start hwsearch.optimize(storage=…) first, "
                     "and give the worker the same address."

@@ -329,10 +329,7 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         super().results_summary(num_trials)
         print(f"\n{len(self.oracle.rejected)} architectures over budget were not fitted.")
         if self._report is not None or (self._folder / "report.json").is_file():
-            report = self.report()
-            report.table()
-            if report.chosen is None:
-                print(report.explain())
+            self.report().table()
 
     def search_space_summary(self, extended: bool = False) -> None:
         """KerasTuner's summary, the budget, and how each model may be compressed."""
