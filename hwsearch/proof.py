@@ -120,7 +120,7 @@ def _inputs(model: TfliteModel, samples: Sequence[Array] | Array | None) -> list
             if tensor.dtype.startswith("float"):
                 raise RefusedError(
                     f"the network takes {tensor.dtype}: only quantized ones are compiled. "
-                    "Quantize it; hwsearch optimize does, and leaves .tflite files in its --export bundle."
+                    "Quantize it; hwsearch optimize does, and its --export leaves the .tflite."
                 )
             limits = np.iinfo(tensor.dtype)
             size = (GENERATED, *tensor.shape[1:])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
 from architectures import PUBLISHED, needs_published, small_cnn
@@ -13,6 +14,7 @@ from tflite_network import Network
 
 from hwsearch import boards, cli, estimate
 from hwsearch.backends import backends
+from hwsearch.commands import Duration, Share
 from hwsearch.commands import estimate as estimate_command
 from hwsearch.cost.coefficients import Coefficients
 from hwsearch.cost.cost import COSTS
@@ -328,3 +330,24 @@ def test_a_worker_without_a_study_leaves_no_file(run, tmp_path):
     path = tmp_path / "studies.db"
     code, _, err = run("worker", "--study", "x", "--storage", f"sqlite:///{path}")
     assert code == cli.FAILED and "no study" in err and not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Duration(), "90", 90), (Duration(), "1.5 h", 5400), (Duration(), ".5min", 30),
+        (Share(), "2%", 0.02), (Share(), "0.02", 0.02), (Share(), "-1%", -0.01),
+    ],
+)  # fmt: skip
+def test_units(kind, text, value):
+    assert kind.convert(text, None, None) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(Duration(), t) for t in (".", "1.", "1.2.3 s", "h", "-1")]
+    + [(Share(), t) for t in ("nan", "inf%", "%", "two")],
+)
+def test_units_that_are_none(kind, text):
+    with pytest.raises(click.BadParameter):
+        kind.convert(text, None, None)

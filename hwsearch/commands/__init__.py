@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -56,8 +57,8 @@ class Duration(click.ParamType[float]):
     units = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}  # noqa: RUF012
 
     def convert(self, value: Any, param: Any, context: Any) -> float:
-        match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", str(value))
-        if match is None or match[2] not in self.units or match[1].count(".") > 1:
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(value))
+        if match is None or match[2] not in self.units:
             self.fail(f"{value!r} is no duration, expected e.g. 90, '15 min' or '8 h'.")
         return float(match[1]) * self.units[match[2]]
 
@@ -70,9 +71,12 @@ class Share(click.ParamType[float]):
     def convert(self, value: Any, param: Any, context: Any) -> float:
         text = str(value).strip()
         try:
-            return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         except ValueError:
+            share = math.nan
+        if not math.isfinite(share):
             self.fail(f"{value!r} is no share, expected e.g. 0.02 or 2%.")
+        return share
 
 
 def study_folder(search: str, directory: Path) -> Path:
