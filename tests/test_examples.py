@@ -76,26 +76,6 @@ def test_a_keras_tuner_script_changes_two_lines() -> None:
     assert len([line for line in changed if line[0] == "-" and line[1:].strip()]) == 2
 
 
-def test_the_snippet_in_the_readme_runs(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text()
-    snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert snippet is not None
-    lines = snippet[1].strip().splitlines()
-    assert len(lines) <= 12, "the README promises a ten-line snippet"
-    prepare = (
-        "import sys; sys.path.insert(0, {tests!r})\n"
-        "import digits\n"
-        "train, val = digits.data()\n"
-        "model = digits.network(train, 4)\n"
-        "(x_train, y_train), (x_val, y_val) = train, val\n"
-    ).format(tests=str(ROOT / "tests"))
-    quick = snippet[1].replace("trials=40", "trials=1")
-    assert quick != snippet[1], "the snippet's trials=40 was not found"
-    (tmp_path / "snippet.py").write_text(prepare + quick)
-    assert "original" in run(["snippet.py"], tmp_path)
-    assert (tmp_path / "out" / "model.tflite").is_file()
-
-
 def test_no_two_examples_have_a_number() -> None:
     names = {path.stem for path in EXAMPLES.glob("[0-9]*")}
     assert len({name[:2] for name in names}) == len(names)

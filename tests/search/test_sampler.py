@@ -191,6 +191,7 @@ def test_an_unknown_name_lists_the_known() -> None:
         check("annealing", OBJECTIVES)
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_users_sampler_that_ignores_pruned_trials_is_taken_with_a_note() -> None:
     assert "learns nothing" in check(optuna.samplers.NSGAIISampler(), OBJECTIVES)
     assert check(optuna.samplers.TPESampler(), OBJECTIVES) == ""
