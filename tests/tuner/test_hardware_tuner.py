@@ -156,6 +156,7 @@ class Own(hwsearch.HardwareTuner):
         return float(model.evaluate(x_val, y_val, verbose=0)[1])
 
 
+@pytest.mark.slow
 def test_a_subclass_with_a_run_trial_of_its_own(tmp_path: Path) -> None:
     train, val = data()
     made = Own(
@@ -214,6 +215,7 @@ def test_arguments_that_cannot_be_meant(
         tuner(tmp_path, None)
 
 
+@pytest.mark.slow
 def test_a_build_that_raises_counts_as_a_failure(tmp_path: Path) -> None:
     calls = []
 
@@ -255,3 +257,25 @@ def test_optimize_of_a_hypermodel(tmp_path: Path) -> None:
     assert report.chosen is not None and report.metric == "accuracy"
     with pytest.raises(InputError, match="workers"):
         hwsearch.optimize(Digits(), BUDGET, train, val, workers=2, directory=tmp_path)
+
+
+class Seen(keras.callbacks.Callback):  # type: ignore[misc]
+    """Counts epochs over all copies that KerasTuner makes."""
+
+    epochs = 0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        assert "val_accuracy" in logs
+        Seen.epochs += 1
+
+
+@pytest.mark.slow
+def test_executions_and_callbacks_and_datasets(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    builder = Digits()
+    made = tuner(tmp_path, builder, max_trials=1, executions_per_trial=2)
+    train, val = (tf.data.Dataset.from_tensor_slices(part).batch(64) for part in data())
+    made.search(train, validation_data=val, epochs=3, callbacks=[Seen()], shuffle=False, verbose=0)
+    assert builder.fitted == [16, 16] and Seen.epochs == 6
+    assert made.report().chosen is not None
