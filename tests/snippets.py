@@ -23,7 +23,7 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 RUN = ("bash", "sh", "python")
-SHOWN = ("c", "ini", "json", "make", "text", "toml", "yaml")
+SHOWN = ("c", "diff", "ini", "json", "make", "text", "toml", "yaml")
 
 
 @dataclass(frozen=True)
