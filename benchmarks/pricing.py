@@ -27,7 +27,8 @@ from hwsearch.cost.cost import CostColumns
 from hwsearch.graph import keras_channels
 from hwsearch.graph.tflite import read
 from hwsearch.pricing import Pricing, layout, scheme
-from hwsearch.space import Ranks, Space
+from hwsearch.ranks import Ranks
+from hwsearch.space import Space
 
 
 def _conv(

@@ -34,11 +34,11 @@ from benchmarks.search_grid import grid
 from benchmarks.search_grid.table import Table, load
 from hwsearch.cost.cost import Floats
 from hwsearch.objectives import objectives
+from hwsearch.ranks import as_row
 from hwsearch.search.bootstrap import bootstrap
 from hwsearch.search.sampler import POPULATION, sampler, starts
 from hwsearch.search.study import distributions
 from hwsearch.search.task import Task
-from hwsearch.space import as_row
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "search.json"

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from hwsearch.candidate import Candidate, Epoch, Score, Trained
+from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import Cost, OpCost
-from hwsearch.space import Configuration
 from hwsearch.track import Tracker
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from hwsearch.board import Board
+from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import Cost
-from hwsearch.space import Configuration
 
 Level = Literal["image", "outputs", "estimate"]
 

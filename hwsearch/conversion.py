@@ -17,7 +17,8 @@ from hwsearch.graph import Graph, keras_channels
 from hwsearch.graph.binding import bind
 from hwsearch.graph.tflite import read
 from hwsearch.pricing import Pricing, Scheme, layout, scheme
-from hwsearch.space import Ranks, Space
+from hwsearch.ranks import Ranks
+from hwsearch.space import Space
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 from hwsearch.budget import Budget
 from hwsearch.candidate import Candidate, NearestMiss, Trained, Verified
 from hwsearch.choice import heaviest
+from hwsearch.configuration import Configuration
 from hwsearch.objectives import METRIC, objectives
 from hwsearch.pareto import Mode, choose, inside, pareto
 from hwsearch.pricing import Pricing
-from hwsearch.space import Configuration
 
 FINALISTS = 6
 """Models of the front that are verified, the chosen one among them."""

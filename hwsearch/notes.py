@@ -12,8 +12,8 @@ from hwsearch.candidate import Trained, Verified
 from hwsearch.cost.cost import COSTS
 from hwsearch.explanation import NAMES, explain, verdict
 from hwsearch.links import picture
+from hwsearch.ranks import Layout
 from hwsearch.report import Report
-from hwsearch.space import Layout
 from hwsearch.table import counts, markdown, score
 
 MOST = 7500

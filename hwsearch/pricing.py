@@ -14,12 +14,13 @@ import numpy as np
 
 from hwsearch import estimation
 from hwsearch.board import Board
+from hwsearch.configuration import Configuration
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import BandColumns, Cost, CostColumns, Floats
 from hwsearch.errors import BudgetError
 from hwsearch.graph import WEIGHT_OPS, Graph
 from hwsearch.graph.binding import Binding
-from hwsearch.space import Configuration, Decoded, Layout, Ranks
+from hwsearch.ranks import Decoded, Layout, Ranks
 
 MIXED_KINDS = ("conv_2d", "fully_connected")
 """Operators whose weight bits may vary: those that a quantizer recipe can address."""

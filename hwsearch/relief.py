@@ -11,12 +11,12 @@ import numpy as np
 from hwsearch.board import Board, boards
 from hwsearch.budget import Budget
 from hwsearch.candidate import BoardFit, Candidate, Relief, Trained
+from hwsearch.configuration import Configuration
 from hwsearch.cost.columns import Ints
 from hwsearch.metric import Mode
 from hwsearch.pricing import Pricing
 from hwsearch.search.bootstrap import bootstrap
 from hwsearch.search.surrogate import Features, Surrogate
-from hwsearch.space import Configuration
 
 RAISED = 1.1
 """By what a limit is raised."""

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from hwsearch import notes, plot
 from hwsearch.candidate import Score, Trained, Verified
+from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import COSTS, Cost
 from hwsearch.figure import save
+from hwsearch.ranks import Layout
 from hwsearch.report import Report, as_text
-from hwsearch.space import Configuration, Layout
 
 STUDY, TRIAL = "hwsearch.study", "hwsearch.trial"
 """Tags of every run of a search, and of its trials."""

@@ -25,10 +25,10 @@ from hwsearch.address import masked
 from hwsearch.candidate import Trained
 from hwsearch.pareto import Mode
 from hwsearch.quiet import hushed
+from hwsearch.ranks import Layout
 from hwsearch.registry import register
 from hwsearch.report import Report
 from hwsearch.runs import NOTE, STUDY, TRIAL
-from hwsearch.space import Layout
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -24,9 +24,10 @@ from hwsearch.candidate import (
     Trained,
     Verified,
 )
+from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import Band, Cost, OpCost
+from hwsearch.ranks import Layout
 from hwsearch.report import Report
-from hwsearch.space import Configuration, Layout
 
 BOARD = Board("nucleo-test", "M4", 120e6, 2 << 20, 640 << 10, 0.05, "STM32TEST")
 BUDGET = Budget(flash="192 KiB", ram="24 KiB", latency="150 ms")

@@ -20,6 +20,7 @@ from hwsearch.backends import backend
 from hwsearch.board import boards
 from hwsearch.compress import structured
 from hwsearch.compress.quantize import calibrate, quantize
+from hwsearch.configuration import Configuration
 from hwsearch.convert import to_float_tflite
 from hwsearch.cost.columns import Columns
 from hwsearch.cost.flash import model_bytes
@@ -27,7 +28,8 @@ from hwsearch.errors import BudgetError
 from hwsearch.graph import Graph, keras_channels
 from hwsearch.graph.tflite import read
 from hwsearch.pricing import Pricing, layout, scheme
-from hwsearch.space import Configuration, Ranks, Space
+from hwsearch.ranks import Ranks
+from hwsearch.space import Space
 
 needs_wheel = pytest.mark.skipif(not oracle.available(), reason="no tflite-micro wheel here")
 BOARD = boards()["nucleo-l4r5zi"]

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsearch.backends import backend
+from hwsearch.configuration import Configuration
 from hwsearch.errors import SpaceError
-from hwsearch.space import Configuration, Layout, Ranks, Space, as_row
+from hwsearch.ranks import Layout, Ranks, as_row
+from hwsearch.space import Space
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ ORDER = [
     "codegen", "backends", "convert", "data", "data_files", "distillation",
     "compress", "source", "estimation", "budget", "space_schema",
     "configuration",
-    "space",
+    "space", "ranks",
     "candidate", "pricing",
     "compress.soft_cost",
     "compress.projection",

@@ -20,8 +20,8 @@ import pytest
 from hwsearch import links, notes, runs, track
 from hwsearch.deployed_tflite import DeployedTflite
 from hwsearch.graph.tflite import read
+from hwsearch.ranks import Layout
 from hwsearch.report import Report
-from hwsearch.space import Layout
 from hwsearch.track import Tracker
 
 LAYOUT = factories.LAYOUT

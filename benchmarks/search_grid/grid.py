@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import numpy as np
 
 from hwsearch.pricing import Pricing
+from hwsearch.ranks import Layout, Ranks
 from hwsearch.search.training import Precision
-from hwsearch.space import Layout, Ranks, Space
+from hwsearch.space import Space
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"

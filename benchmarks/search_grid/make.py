@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.search_grid import grid, stored
+from hwsearch.configuration import Configuration
 from hwsearch.data import Samples
 from hwsearch.search import carried, training
-from hwsearch.space import Configuration
 
 BUILD = Path(__file__).parents[2] / "build" / "search_grid"
 A_PROCESS = 64

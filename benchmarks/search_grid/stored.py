@@ -17,8 +17,9 @@ from hwsearch.board import boards
 from hwsearch.graph.binding import Binding
 from hwsearch.graph.graph import Graph
 from hwsearch.pricing import Pricing, Scheme
+from hwsearch.ranks import Layout, Ranks
 from hwsearch.record import from_json, to_json
-from hwsearch.space import Layout, Ranks, Space
+from hwsearch.space import Space
 
 CELLS_FILE = grid.DATA / "cells.json"
 NETWORK_FILE = grid.DATA / "network.json"

@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.search_grid import grid, stored
 from hwsearch.budget import Budget
 from hwsearch.candidate import Epoch, Score
+from hwsearch.configuration import Configuration
 from hwsearch.cost.columns import Ints
 from hwsearch.cost.cost import CostColumns, Floats
 from hwsearch.evaluate import FAST
@@ -30,8 +31,8 @@ from hwsearch.metric import wilson
 from hwsearch.objectives import cost_names, cost_values, objectives
 from hwsearch.pareto import Mode, pareto
 from hwsearch.pricing import Pricing
+from hwsearch.ranks import Decoded
 from hwsearch.search.training import Artefact, Job, Precision, Result
-from hwsearch.space import Configuration, Decoded
 
 BUDGET = Budget(flash="32 KiB", ram="10 KiB", latency="20 ms", accuracy=0.82)
 """The limits, and the reference point of hypervolumes."""

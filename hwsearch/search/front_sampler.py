@@ -23,11 +23,11 @@ from hwsearch.cost.cost import Floats
 from hwsearch.objectives import METRIC, cost_names, cost_values
 from hwsearch.pareto import Mode, pareto
 from hwsearch.pricing import Pricing
+from hwsearch.ranks import Decoded, Ranks, as_row
 from hwsearch.search.bootstrap import bootstrap
 from hwsearch.search.gain import Front, gains
 from hwsearch.search.study import distributions
 from hwsearch.search.surrogate import Features, Surrogate
-from hwsearch.space import Decoded, Ranks, as_row
 
 if TYPE_CHECKING:
     from optuna.study import Study

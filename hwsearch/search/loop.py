@@ -20,8 +20,10 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwsearch.candidate import Trained
+from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import COSTS, CostColumns
 from hwsearch.errors import StudyError
+from hwsearch.ranks import as_row
 from hwsearch.search import children
 from hwsearch.search.disk import Disk
 from hwsearch.search.known import ASKS, Known
@@ -33,7 +35,6 @@ from hwsearch.search.rows import LEAF, REPEAT
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
 from hwsearch.search.training import DISK_FULL, Job, Result
-from hwsearch.space import Configuration, as_row
 
 ASKS_A_TRIAL = 20
 """The search ends after so many asks for each trial wanted: nothing new that fits is proposed."""

@@ -10,13 +10,13 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwsearch.candidate import Candidate, Trained
+from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import CostColumns
 from hwsearch.search import study as studies
 from hwsearch.search.known import ASKS
 from hwsearch.search.rows import LEAF
 from hwsearch.search.task import Task
 from hwsearch.search.training import Result
-from hwsearch.space import Configuration
 
 
 def excess_of(task: Task, configuration: Configuration) -> tuple[dict[str, float], CostColumns]:

@@ -32,11 +32,11 @@ from hwsearch.budget import Budget
 from hwsearch.cost.columns import Ints
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.pricing import Pricing
+from hwsearch.ranks import as_row
 from hwsearch.search.bootstrap import POINTS
 from hwsearch.search.front_sampler import FrontSampler
 from hwsearch.search.study import distributions
 from hwsearch.search.task import Task
-from hwsearch.space import as_row
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -15,13 +15,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.candidate import Candidate, Epoch, Score, Trained
+from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import Cost
 from hwsearch.errors import StudyError
+from hwsearch.ranks import Parameter
 from hwsearch.record import from_json, to_json
 from hwsearch.search.database import Database
 from hwsearch.search.memory import Direction
 from hwsearch.search.storage import Storage
-from hwsearch.space import Configuration, Parameter
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from hwsearch.cost.cost import Floats
-from hwsearch.space import Decoded, Ranks
+from hwsearch.ranks import Decoded, Ranks
 
 MOST_POINTS = 300
 """Scored configurations that a fit uses at most: its time grows with their third power."""

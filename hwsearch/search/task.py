@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
+from hwsearch.configuration import Configuration
 from hwsearch.metric import Mode
 from hwsearch.objectives import METRIC, cost_values
 from hwsearch.pareto import pareto
@@ -18,7 +19,7 @@ from hwsearch.pricing import Pricing
 from hwsearch.search.cache import Cache
 from hwsearch.search.memory import Direction
 from hwsearch.search.training import Job, Precision
-from hwsearch.space import Configuration, Space
+from hwsearch.space import Space
 
 MOST_LEAVES = 8
 """Leaves quantized and scored after one training."""

@@ -13,11 +13,12 @@ import numpy as np
 
 from hwsearch.board import Board
 from hwsearch.budget import Budget
+from hwsearch.configuration import Configuration
 from hwsearch.conversion import Priced, priced
 from hwsearch.data import Array
 from hwsearch.graph import keras_channels
 from hwsearch.pareto import Mode, pareto
-from hwsearch.space import Configuration, Space
+from hwsearch.space import Space
 
 MOST_STRUCTURES = 2
 """Pruned forms of one architecture that are fine-tuned: the mildest that fit."""

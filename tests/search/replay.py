@@ -21,12 +21,12 @@ from search.tasks import searching, task
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Score
+from hwsearch.ranks import Layout
 from hwsearch.search.bootstrap import bootstrap
 from hwsearch.search.join import joined
 from hwsearch.search.loop import Train
 from hwsearch.search.task import Task
 from hwsearch.search.training import FLOAT, RESULT, Artefact, Job, Precision, Result
-from hwsearch.space import Layout
 
 WIDTHS = (72, 64, 56, 48, 40, 32)
 BUDGET = Budget(flash="96 KiB", ram="6 KiB")

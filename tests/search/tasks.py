@@ -21,13 +21,14 @@ from hwsearch.graph.binding import Binding
 from hwsearch.graph.tflite import read
 from hwsearch.objectives import objectives
 from hwsearch.pricing import Pricing, Scheme, layout
+from hwsearch.ranks import Ranks
 from hwsearch.search.database import Database
 from hwsearch.search.loop import Search
 from hwsearch.search.own import owned
 from hwsearch.search.sampler import sampler
 from hwsearch.search.study import local
 from hwsearch.search.task import Task
-from hwsearch.space import Ranks, Space
+from hwsearch.space import Space
 
 WIDTHS = (32,)
 

@@ -15,11 +15,11 @@ import pytest
 from optuna.trial import TrialState
 from search.test_resume import DEADLINE_S, digests, outcome, said, start, trials
 
+from hwsearch.configuration import Configuration
 from hwsearch.record import from_json
 from hwsearch.report import Report
 from hwsearch.search.rows import AGAIN
 from hwsearch.search.study import RESULT
-from hwsearch.space import Configuration
 
 TRIALS, KILLS = 4, 5
 

@@ -13,11 +13,11 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hwsearch.errors import StudyError
+from hwsearch.ranks import Parameter
 from hwsearch.search import lease
 from hwsearch.search.lease import Leases, is_gone, place
 from hwsearch.search.storage import Storage
 from hwsearch.search.study import open_study
-from hwsearch.space import Parameter
 
 BEAT_S, LEASE_S = 0.5, 3.0
 ROW = {"a": 1}

@@ -18,10 +18,11 @@ from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.objectives import cost_values, objectives
 from hwsearch.pareto import pareto
 from hwsearch.pricing import Pricing
+from hwsearch.ranks import Decoded, as_row
 from hwsearch.search.sampler import NAMES, check, sampler
 from hwsearch.search.study import distributions
 from hwsearch.search.task import Task
-from hwsearch.space import Decoded, Space, as_row
+from hwsearch.space import Space
 
 BUDGET = Budget(flash=26_600, ram=640)
 OBJECTIVES = objectives(None, BUDGET)

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from optuna.trial import TrialState, create_trial
 
 from hwsearch.errors import StudyError
+from hwsearch.ranks import Parameter
 from hwsearch.search.database import Database
 from hwsearch.search.rows import AGAIN, DEATHS, REASON, REPEAT
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.study import open_study
-from hwsearch.space import Parameter
 
 PARAMETERS = [Parameter("prune/a", 5, True), Parameter("backend", 3, False)]
 ROW = {"prune/a": 2, "backend": 1}
