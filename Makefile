@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-pricing bench-device bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite
+.PHONY: bench-compression demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-pricing bench-device bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -63,6 +63,11 @@ bench-aot-cost: install
 # SEARCH='--seeds 3 --only front random' is quicker.
 bench-search: install
 	$(BIN)/python -m benchmarks.search $(SEARCH)
+
+# Hours: goes on where it stopped. QUICK=1 measures a random cell of each task again; SEEDS, TASKS,
+# METHODS and HOURS narrow it: see benchmarks/compression/__main__.py. Needs espeak-ng.
+bench-compression: install
+	$(BIN)/python -m benchmarks.compression
 
 # An hour on an idle core; goes on where it stopped. QUICK=3 measures 3 random cells again and compares.
 search-grid: install

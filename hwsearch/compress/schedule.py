@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from hwsearch.compress import structured
 from hwsearch.compress.saliency import Saliency, keep
+from hwsearch.errors import UnknownNameError
 from hwsearch.graph import keras_channels
 from hwsearch.graph.groups import ChannelGroups
 
@@ -47,9 +48,15 @@ def cut(
 
     Returns:
         (the network, the saliency of each step, what ``tune`` gave in each).
+
+    Raises:
+        UnknownNameError: the network has no such group.
     """
     steps = 1 if schedule == "one-shot" else max(1, min(STEPS, epochs))
     full = dict(zip(*_names_and_widths(keras_channels.groups(model)), strict=True))
+    for name in widths:
+        if name not in full:
+            raise UnknownNameError("channel group", name, full)
     rankings, tuned = [], []
     for step in range(1, steps + 1):
         groups = keras_channels.groups(model)

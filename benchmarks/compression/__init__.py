@@ -1,0 +1,1 @@
+"""How far networks can be cut before they know less: ``make bench-compression``."""

@@ -1,0 +1,92 @@
+"""Measure what is missing, print the table: ``make bench-compression``.
+
+``QUICK=1`` measures one random kept cell of each task again and compares; ``TASKS=lenet5,vgg``
+and ``METHODS=l2,differentiable`` name some, ``HOURS=2`` ends after so long (what was measured
+stays), ``SEEDS=3`` for the table.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from benchmarks.compression.bench import Bench
+from benchmarks.compression.cells import Cell, Outcome, keep, load
+from benchmarks.compression.methods import LEVELS, METHODS
+from benchmarks.compression.tasks import TASKS
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hwsearch", "compression")
+
+
+def cells(tasks: list[str], methods: list[str], seeds: int) -> list[Cell]:
+    """All, one seed after the other, quick tasks first."""
+    found = []
+    for seed in range(seeds):
+        for task in tasks:
+            for method in methods:
+                levels = (0.0,) if method == "original" else LEVELS
+                found += [Cell(task, method, level, seed) for level in levels]
+    return found
+
+
+def measure(wanted: list[Cell], hours: float) -> None:
+    """Measures the cells that are not kept, until time is up."""
+    started, bench = time.monotonic(), None
+    for cell in wanted:
+        if load(cell) is not None:
+            continue
+        if time.monotonic() - started > hours * 3600:
+            print("time is up: the same command goes on")
+            return
+        if bench is None or bench.task.name != cell.task:
+            bench = Bench(TASKS[cell.task], CACHE)  # one original in memory
+        outcome = bench.outcome(cell, METHODS[cell.method](bench, cell))
+        keep(outcome)
+        print(line(outcome), flush=True)
+
+
+def again(wanted: list[Cell]) -> int:
+    """One random kept cell of each task, measured again; 1 if one is off by over a point."""
+    worst = 0.0
+    for task in dict.fromkeys(cell.task for cell in wanted):
+        kept = [found for cell in wanted if cell.task == task and (found := load(cell))]
+        if kept:
+            old, bench = random.choice(kept), Bench(TASKS[task], CACHE)
+            new = bench.outcome(old.cell, METHODS[old.cell.method](bench, old.cell))
+            print(f"kept  {line(old)}\nagain {line(new)}", flush=True)
+            worst = max(worst, abs(old.accuracy - new.accuracy))
+    print(f"largest difference of a metric: {100 * worst:.2f} points")
+    return int(worst > 0.01)
+
+
+def line(outcome: Outcome) -> str:
+    """One cell as text."""
+    cell = outcome.cell
+    return (
+        f"{cell.task:11} {cell.method:14} {cell.level:5.3f} seed {cell.seed} "
+        f"{outcome.accuracy:.4f} "
+        f"{100 * outcome.difference:+.2f} points "
+        f"({100 * outcome.difference_low:+.2f} to {100 * outcome.difference_high:+.2f}), "
+        f"parameters {outcome.parameters_left:.1%}, flash {outcome.flash_bytes:,}, "
+        f"RAM {outcome.ram_bytes:,}, {1e3 * outcome.latency_s:.2f} ms, "
+        f"{1e3 * outcome.energy_j:.3f} mJ, {outcome.train_s:.0f} s"
+    )
+
+
+def main() -> int:
+    tasks = os.environ.get("TASKS", ",".join(TASKS)).split(",")
+    methods = os.environ.get("METHODS", ",".join(METHODS)).split(",")
+    wanted = cells(tasks, methods, int(os.environ.get("SEEDS", "1")))
+    if os.environ.get("QUICK"):
+        return again(wanted)
+    measure(wanted, float(os.environ.get("HOURS", "10")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

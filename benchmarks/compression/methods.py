@@ -1,0 +1,104 @@
+"""The methods that are compared: each makes an artefact of a task's original at a level."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hwsearch
+from benchmarks.compression.bench import BACKEND, BATCH, BOARD, RATE, Bench, Made
+from benchmarks.compression.cells import Cell
+from hwsearch.compress import schedule
+from hwsearch.compress.differentiable import goal, shrink
+from hwsearch.compress.saliency import Evidence, saliency
+from hwsearch.space import Space
+from hwsearch.train import fine_tune
+
+LEVELS = (0.5, 0.7, 0.8, 0.875, 0.925)
+"""Shares of each group's channels that the budget takes away."""
+
+SEARCHED_TRIALS, SEARCHED_EPOCHS = 12, 1
+"""Trainings of the searched baseline, and epochs of each; the best is trained as all others."""
+
+Method = Callable[[Bench, Cell], Made]
+
+
+def original(bench: Bench, cell: Cell) -> Made:
+    """Not cut, not trained: int8 alone."""
+    return Made(bench.deployed(bench.model), 0.0)
+
+
+def structured(kind: str, how: str, labels: bool, bench: Bench, cell: Cell) -> Made:
+    """Widths of the level, channels by saliency."""
+    started, data = time.monotonic(), bench.data.train
+    evidence = Evidence(data, bench.task.loss, cell.seed)
+
+    def tune(network: Any, epochs: int) -> None:
+        fine_tune(network, data, bench.task.loss, epochs=epochs, **bench.recipe(cell.seed, labels))
+
+    cut, _, _ = schedule.cut(
+        bench.fresh(),
+        dict(zip(bench.groups.names, map(int, bench.widths(cell.level)), strict=True)),
+        lambda network, groups: saliency(network, groups, kind, evidence),
+        how,
+        bench.task.tuned,
+        tune,
+    )
+    return Made(bench.deployed(cut), time.monotonic() - started)
+
+
+def differentiable(bench: Bench, cell: Cell) -> Made:
+    """Gates trained with the weights; told only the level's budget."""
+    started = time.monotonic()
+    full = bench.configuration(bench.groups.widths)
+    target = goal(bench.pricing, bench.budget(cell.level), full)
+    found = shrink(
+        bench.fresh(), bench.groups, bench.data.train, bench.task.loss, target,
+        epochs=bench.task.tuned, **bench.recipe(cell.seed),
+    )  # fmt: skip
+    assert max(found.uses.values()) <= 1, found.uses
+    return Made(bench.deployed(found.model), time.monotonic() - started)
+
+
+def searched(bench: Bench, cell: Cell) -> Made:
+    """The baseline of the field: magnitude pruning under multivariate TPE, the best in full."""
+    started, (x, y) = time.monotonic(), (bench.data.train.inputs[0], bench.data.train.targets[0])
+    search = bench.data.search
+    with tempfile.TemporaryDirectory() as folder:
+        report = hwsearch.optimize(
+            bench.fresh(),
+            bench.budget(cell.level),
+            data=(x, y),
+            validation_data=(search.inputs[0], search.targets[0]),
+            test_data=(search.inputs[0], search.targets[0]),
+            board=BOARD, backends=BACKEND, loss=bench.task.loss, metric=bench.task.metric,
+            mode=bench.task.mode, objectives=["accuracy"], sampler="tpe", seed=cell.seed,
+            trials=SEARCHED_TRIALS, directory=folder,
+            space=Space(
+                saliency=("l1",), weight_bits=(8,), activation_bits=(8,),
+                epochs=SEARCHED_EPOCHS, final_epochs=bench.task.tuned,
+                learning_rate=RATE, batch_size=BATCH,
+            ),
+        )  # fmt: skip
+        assert report.chosen is not None, "nothing fitted"
+        content = Path(report.chosen.tflite).read_bytes()
+    return Made(content, time.monotonic() - started)
+
+
+METHODS: dict[str, Method] = {
+    "original": original,
+    "l1": partial(structured, "l1", "one-shot", False),
+    "l2": partial(structured, "l2", "one-shot", False),
+    "taylor": partial(structured, "taylor", "one-shot", False),
+    "apoz": partial(structured, "apoz", "one-shot", False),
+    "bn": partial(structured, "bn", "one-shot", False),
+    "random": partial(structured, "random", "one-shot", False),
+    "l2-agp": partial(structured, "l2", "agp", False),
+    "l2-labels": partial(structured, "l2", "one-shot", True),
+    "differentiable": differentiable,
+    "magnitude+tpe": searched,
+}
