@@ -14,6 +14,7 @@ from hwsearch.problem import Problem
 from hwsearch.relief import reliefs, smallest_board
 from hwsearch.report import Report
 from hwsearch.search.bootstrap import Bootstrap
+from hwsearch.search.finals import finished
 from hwsearch.search.loop import Search
 from hwsearch.search.task import Task
 from hwsearch.verification import verify
@@ -43,7 +44,7 @@ def outcome(
         stop = threading.Event()
         with ThreadPoolExecutor(task.workers) as pool:
             try:
-                made = list(pool.map(lambda t: search.finished(t, stop.is_set), wanted))
+                made = list(pool.map(lambda t: finished(search, t, stop.is_set), wanted))
             except KeyboardInterrupt:
                 stop.set()
                 raise
@@ -59,12 +60,13 @@ def outcome(
             task.workers + 1,
         )
 
-    proof = proven(search.known.history, mode, budget, check, task.objectives)
+    scored = search.history()
+    proof = proven(scored, mode, budget, check, task.objectives)
     search.interrupted |= proof.interrupted
     final = {v.trained.candidate.number: v.trained for v in proof.finalists}
     final |= {v.trained.candidate.number: v.trained for v, _ in proof.disqualified}
-    history = [final.get(t.candidate.number, t) for t in search.known.history]
-    structures = {t.candidate.configuration.structure for t in search.known.history}
+    history = [final.get(t.candidate.number, t) for t in scored]
+    structures = {t.candidate.configuration.structure for t in scored}
     return Report(
         study=task.name,
         board=found.pricing.board,
@@ -75,12 +77,12 @@ def outcome(
         original_tflite_bytes=found.int8_bytes,
         finalists=proof.finalists,
         winner=proof.winner,
-        nearest_miss=None if proof.winner is not None else _miss(found, task, screened, search),
+        nearest_miss=None if proof.winner is not None else _miss(found, task, screened, scored),
         asked=search.known.counts.asked,
         rejected=search.known.counts.rejected,
         screened=screened.screened,
         trained=len(structures),
-        scored=len(search.known.history),
+        scored=len(scored),
         failed=search.known.counts.failed,
         disqualified=proof.disqualified,
         seconds=time.monotonic() - started,
@@ -110,9 +112,11 @@ def _ended(search: Search) -> list[str]:
     return []
 
 
-def _miss(found: Problem, task: Task, screened: Bootstrap, search: Search) -> NearestMiss | None:
+def _miss(
+    found: Problem, task: Task, screened: Bootstrap, history: list[Trained]
+) -> NearestMiss | None:
     """What came nearest where nothing fits, or nothing is good enough; None if none was scored."""
-    pricing, budget, history = found.pricing, task.budget, search.known.history
+    pricing, budget = found.pricing, task.budget
     room = reliefs(pricing, budget, task.seed, history, task.mode)
     if screened.excess > 0:
         configuration = pricing.ranks.configuration(screened.nearest)

@@ -1,22 +1,29 @@
-"""What one process knows of a search: scored trials, the best of them, counts, failures."""
+"""What one process knows of a search: what was scored, the best of it, counts, failures.
+
+Scored trials are numbers here; the study has them, see :meth:`Storage.completed`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.candidate import Trained
-from hwsearch.pareto import inside
+from hwsearch.configuration import Configuration
 from hwsearch.search import study as studies
 from hwsearch.search.rows import AGAIN, LEAF, REASON, REPEAT
+from hwsearch.search.scores import Scores
 from hwsearch.search.stagnation import Stagnation
+from hwsearch.search.storage import Storage
 from hwsearch.search.task import Counts, Task
 
 ASKS = "asks"
 """Attribute of trials: how many asks before it needed no training, by why, and ``"rows"``: the
 newest of those over budget."""
+
+MOST_FAILURES = 100
+"""Reasons of failures that are kept."""
 
 
 @dataclass
@@ -25,23 +32,23 @@ class Known:
 
     Attributes:
         task: what is searched.
+        storage: the durable study.
         counts: how far it is.
-        history: scored trials, in the order in which they were told.
-        scored: the same by digest of their configuration.
-        front: those that keep the budget and that no other dominates.
-        failures: what failed and why.
+        scores: what was scored, and which of it is non-dominated.
+        failures: what failed and why; the first :data:`MOST_FAILURES`.
         stagnation: whether the hypervolume still grows.
     """
 
     task: Task
+    storage: Storage
     counts: Counts = field(default_factory=Counts)
-    history: list[Trained] = field(default_factory=list)
-    scored: dict[str, Trained] = field(default_factory=dict)
-    front: list[Trained] = field(default_factory=list)
+    scores: Scores = field(init=False)
     failures: list[str] = field(default_factory=list)
     stagnation: Stagnation = field(init=False)
+    _front: dict[int, Trained] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.scores = Scores(self.task.modes())
         self.stagnation = Stagnation(self.task)
 
     @property
@@ -52,7 +59,14 @@ class Known:
             return False
         return self.stagnation.growth(task.patience) < task.tolerance
 
-    def add(self, trial: FrozenTrial, own: bool, resumed: bool = False) -> Trained | None:
+    @property
+    def front(self) -> list[Trained]:
+        """The scored trials that keep the budget and that no other such trial dominates."""
+        ids = self.scores.front
+        self._front = {i: self._front.get(i) or self._read(i) for i in ids}
+        return list(self._front.values())
+
+    def add(self, trial: FrozenTrial, own: bool, resumed: bool = False) -> Configuration | None:
         """Takes a told trial in.
 
         Args:
@@ -61,12 +75,12 @@ class Known:
             resumed: whether an earlier session told it: its failures are tried again.
 
         Returns:
-            The scored trial, if it is one.
+            What it is a score of, if it is one.
         """
         marks, counts = trial.user_attrs, self.counts
-        found = studies.trained(trial, self.task.pricing.cost, self.task.directory)
-        if found is not None and REPEAT not in marks:
-            self._know(found)
+        found = studies.configuration(trial)
+        if found is not None:
+            self._know(trial, found)
         if LEAF in marks or AGAIN in marks:
             return found
         if not own:
@@ -77,31 +91,33 @@ class Known:
             counts.repeated += repeated
         counts.rejected += trial.state == TrialState.PRUNED
         counts.repeated += REPEAT in marks
-        if trial.state == TrialState.COMPLETE and REPEAT not in marks:
+        if found is not None:
             counts.evaluated += 1
             self.stagnation.mark()
         if trial.state == TrialState.FAIL:
             counts.failed += not resumed
-            reason = marks.get(REASON, "its process was killed")
-            self.failures.append(f"trial {trial.number}: {reason}")
-        return None if REPEAT in marks else found
+            self.failed(trial.number, marks.get(REASON, "its process was killed"))
+        return found
 
-    def _know(self, trained: Trained) -> None:
-        digest = trained.candidate.configuration.digest
-        if digest in self.scored:
-            return
-        self.scored[digest] = trained
-        self.history.append(trained)
-        self.stagnation.add(trained)
-        if inside(trained, self.task.budget, self.task.mode):
-            self._raise_front(trained)
+    def failed(self, number: int, reason: str) -> None:
+        """Keeps why a trial failed."""
+        if len(self.failures) < MOST_FAILURES:
+            self.failures.append(f"trial {number}: {reason}")
 
-    def _raise_front(self, trained: Trained) -> None:
-        """Adds a trial to the front unless one there dominates it; drops those that it does."""
-        signs = np.array([-1.0 if d == "maximize" else 1.0 for d in self.task.directions()])
-        new = signs * self.task.values(trained)
-        known = np.array([self.task.values(t) for t in self.front]).reshape(-1, len(new)) * signs
-        if ((known <= new).all(axis=1) & (known < new).any(axis=1)).any():
+    def trained(self, trial: FrozenTrial) -> Trained:
+        """A scored trial with its costs, computed again."""
+        found = studies.trained(trial, self.task.pricing.cost, self.task.directory)
+        assert found is not None
+        return found
+
+    def _read(self, trial_id: int) -> Trained:
+        return self.trained(self.storage.read(trial_id))
+
+    def _know(self, trial: FrozenTrial, configuration: Configuration) -> None:
+        assert trial.values is not None
+        fits = all(excess <= 0 for excess in trial.constraints.values())
+        if not self.scores.add(configuration, trial._trial_id, trial.values, fits):
             return
-        worse = (new <= known).all(axis=1) & (new < known).any(axis=1)
-        self.front = [t for t, out in zip(self.front, worse, strict=True) if not out] + [trained]
+        if fits:
+            metric = float(trial.user_attrs[studies.RESULT]["score"]["value"])
+            self.stagnation.add(trial.values, metric)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -25,12 +25,13 @@ from hwsearch.cost.cost import COSTS, CostColumns
 from hwsearch.errors import StudyError
 from hwsearch.ranks import as_row
 from hwsearch.search import children
+from hwsearch.search import study as studies
 from hwsearch.search.disk import Disk
 from hwsearch.search.known import ASKS, Known
 from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
 from hwsearch.search.offer import Artefacts, folder
-from hwsearch.search.outcome import excess_of, outcomes, rejections, scored
+from hwsearch.search.outcome import excess_of, outcomes, rejections
 from hwsearch.search.rows import LEAF, REPEAT
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
@@ -106,7 +107,7 @@ class Search:
     _error: BaseException | None = None
 
     def __post_init__(self) -> None:
-        self.known = Known(self.task)
+        self.known = Known(self.task, self.storage)
         distributions = self.storage.rows.distributions
         self._memory = Memory(self.sampler, distributions, self.task.directions())
 
@@ -116,9 +117,16 @@ class Search:
 
     def call_back(self, known: Set[int]) -> None:
         """Calls back for scored trials of earlier sessions whose numbers are not known."""
-        for trained in self.known.history:
+        for trained in self._told():
             if trained.candidate.number not in known:
                 self.on_trained(trained, self.task.budget.excess(trained.candidate.cost))
+
+    def history(self) -> list[Trained]:
+        """The scored trials, read from the study; of each configuration the one told first."""
+        first: dict[str, Trained] = {}
+        for trained in self._told():
+            first.setdefault(trained.candidate.configuration.digest, trained)
+        return list(first.values())
 
     def stop(self) -> None:
         """Ends the search: trials in training are given back."""
@@ -158,56 +166,10 @@ class Search:
         if self.leases.owns:
             self.storage.finish("stopped" if self._stop.is_set() else "done")
 
-    def restored(self, trained: Trained) -> Trained | None:
-        """A scored trial with its artefact on this disk; None if that cannot be had.
-
-        Another machine's is fetched; one that was deleted is made again, and scored again.
-        """
-        if trained.tflite.is_file():
-            return trained
-        leaf = trained.candidate.configuration
-        if self.store is not None:
-            with suppress(StudyError):
-                self.store.get(folder(leaf.structure), self.task.directory)
-        if trained.tflite.is_file():
-            return trained
-        result, reason = self.train(self.task.job([leaf]), None, lambda: False)
-        artefact = None if result is None else result.of(self.task.precision(leaf))
-        if artefact is None:
-            number = trained.candidate.number
-            self.known.failures.append(f"trial {number}: its artefact is gone, and {reason}")
-            return None
-        return replace(trained, tflite=artefact.tflite, score=artefact.score)
-
-    def finished(self, trained: Trained, stopped: Callable[[], bool]) -> Trained | None:
-        """A scored trial after its final training, scored again; :meth:`restored` without one.
-
-        One that fails keeps the short training's artefact, and the failures say so.
-
-        Args:
-            trained: it.
-            stopped: whether to give the training up.
-        """
-        leaf, number = trained.candidate.configuration, trained.candidate.number
-        job = self.task.final(leaf)
-        if job is None:
-            return self.restored(trained)
-        limit, space = self.task.trial_timeout_s, self.task.space
-        if limit is not None:
-            limit *= space.final_epochs / max(1, space.epochs)
-        result, reason = self.train(job, limit, stopped)
-        artefact = None if result is None else result.of(self.task.precision(leaf))
-        if result is None or artefact is None or math.isnan(artefact.score.value):
-            reason = reason or "its metric is NaN"
-            self.known.failures.append(f"trial {number}: its final training failed: {reason}")
-            return self.restored(trained)
-        return replace(
-            trained,
-            tflite=artefact.tflite,
-            score=artefact.score,
-            curve=result.curve,
-            train_s=trained.train_s + result.train_s,
-        )
+    def _told(self) -> Iterator[Trained]:
+        for trial in self.storage.completed():
+            if studies.configuration(trial) is not None:
+                yield self.known.trained(trial)
 
     def _work(self) -> None:
         try:
@@ -260,12 +222,14 @@ class Search:
                 self._memory.tell(flight.trial, trial.state, values, constraints)
             elif trial.state != TrialState.FAIL:
                 learnt += [*rejections(self.task, distributions, trial), trial]
-            trained = self.known.add(trial, flight is not None, resumed)
-            if trained is not None and not resumed:
-                excess = self.task.budget.excess(trained.candidate.cost)
-                self.on_trained(trained, excess)
-            if trained is not None and self.disk is not None:
-                self.disk.add(trained.candidate.configuration.structure)
+            configuration = self.known.add(trial, flight is not None, resumed)
+            if configuration is None:
+                continue
+            if not resumed:
+                trained = self.known.trained(trial)
+                self.on_trained(trained, self.task.budget.excess(trained.candidate.cost))
+            if self.disk is not None:
+                self.disk.add(configuration.structure)
         self._memory.learn(learnt)
         if self.disk is not None and self.disk.is_over():
             flying = {f.leaves[0].structure for f in self._flights.values()}
@@ -289,12 +253,15 @@ class Search:
         self.known.counts.asked += 1
         flight = self._flight(begun, trial, begun.params)
         excess, costs = excess_of(self.task, flight.leaves[0])
-        known = self.known.scored.get(flight.leaves[0].digest)
+        known = self.known.scores.trial_id(flight.leaves[0])
         if any(value > 0 for value in excess.values()):
             self._note(begun.number, flight.leaves[0], costs, excess)
             told = create_trial(state=TrialState.PRUNED, constraints=excess)
         elif known is not None:
-            told = scored(self.task, known, {REPEAT: True})
+            told = self.storage.read(known)
+            told = create_trial(
+                values=told.values, constraints=told.constraints, user_attrs={REPEAT: True}
+            )
         else:
             return flight
         self.storage.tell(begun, told)
@@ -309,7 +276,7 @@ class Search:
         row = as_row(trial.params, parameters)
         configuration = self.task.pricing.ranks.configuration(row)
         excess, costs = excess_of(self.task, configuration)
-        known = self.known.scored.get(configuration.digest)
+        known = self.known.scores.trial_id(configuration)
         if any(value > 0 for value in excess.values()):
             self.known.counts.rejected += 1
             self._note(trial.number, configuration, costs, excess)
@@ -318,8 +285,8 @@ class Search:
             self._asks["rejected"] = self._asks.get("rejected", 0) + 1
             return None
         if known is not None:
-            values, constraints = self.task.values(known), self.task.constraints(known)
-            self._memory.tell(trial, TrialState.COMPLETE, values, constraints)
+            told = self.storage.read(known)
+            self._memory.tell(trial, TrialState.COMPLETE, told.values, told.constraints)
         if known is not None or configuration.digest in self._flying():
             self.known.counts.repeated += 1
             self._asks["repeated"] = self._asks.get("repeated", 0) + 1
@@ -338,7 +305,7 @@ class Search:
     def _flight(self, begun: Begun, trial: optuna.Trial, params: Mapping[str, int]) -> Flight:
         ranks = self.task.pricing.ranks
         row = as_row(params, ranks.parameters)
-        leaves = self.task.leaves(ranks.configuration(row), self.known.scored.keys())
+        leaves = self.task.leaves(ranks.configuration(row), self.known.scores)
         self._free, self.begun = self._free - 1, self.begun + 1
         self._flights[begun.trial_id] = flight = Flight(begun, trial, row, leaves)
         self.leases.mine.add(begun.trial_id)

@@ -88,14 +88,14 @@ def scored(
     task: Task,
     trained: Trained,
     marks: Mapping[str, object],
-    params: Mapping[str, int] | None = None,
-    distributions: Mapping[str, BaseDistribution] | None = None,
+    params: Mapping[str, int],
+    distributions: Mapping[str, BaseDistribution],
 ) -> FrozenTrial:
-    """A completed trial: values, constraints and attributes; params unless it has them."""
+    """A completed trial: values, constraints, attributes and params."""
     return create_trial(
         values=task.values(trained),
-        params=dict(params or {}),
-        distributions=dict(distributions or {}),
+        params=dict(params),
+        distributions=dict(distributions),
         user_attrs=dict(marks),
         constraints=task.constraints(trained),
     )

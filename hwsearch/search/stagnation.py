@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
+from collections.abc import Sequence
 
 import numpy as np
 
-from hwsearch.candidate import Trained
 from hwsearch.cost.cost import Floats
 from hwsearch.objectives import METRIC, cost_names, cost_values
-from hwsearch.pareto import inside
 from hwsearch.search.task import Task
 
 DRAWN = 4096
@@ -42,42 +42,46 @@ class Stagnation:
         self._points: Floats = rng.uniform(0, corner, (DRAWN, len(corner)))
         self._best = np.full(DRAWN, -math.inf)
         self._worst = math.inf
-        self._marks: list[tuple[float, int]] = [(0.0, 0)]
+        self._marks = array("d", (0.0, 0.0))  # of each trial two numbers, see mark
 
-    def add(self, trained: Trained) -> None:
-        """Takes a scored trial in."""
+    def add(self, values: Sequence[float], metric: float) -> None:
+        """Takes a scored trial in that keeps every limit.
+
+        Args:
+            values: of the objectives, in their order.
+            metric: its metric, whether or not it is an objective.
+        """
         task = self._task
-        if not inside(trained, task.budget, task.mode):
-            return
-        metric = trained.score.value if task.mode == "max" else -trained.score.value
+        metric = metric if task.mode == "max" else -metric
         counts = METRIC in task.objectives
-        values = [v for n, v in zip(task.objectives, task.values(trained), strict=True)
-                  if n != METRIC]  # fmt: skip
-        above = (np.array(values) <= self._points).all(axis=1)
+        costs = [v for n, v in zip(task.objectives, values, strict=True) if n != METRIC]
+        above = (np.array(costs) <= self._points).all(axis=1)
         self._best[above] = np.maximum(self._best[above], metric if counts else 0.0)
         self._worst = min(self._worst, metric)
 
     def mark(self) -> None:
-        """Ends a trial, with all its leaves."""
+        """Ends a trial, with all its leaves: keeps the sum over the covered points, and their
+        number."""
         covered = self._best > -math.inf
-        self._marks.append((float(self._best[covered].sum()), int(covered.sum())))
+        self._marks.extend((float(self._best[covered].sum()), float(covered.sum())))
 
     def growth(self, window: int) -> float:
         """By what share of itself the hypervolume grew over the last trials that were marked.
 
         Infinite before there are so many after the first that is inside the limits.
         """
-        if len(self._marks) <= window:
+        marks = np.array(self._marks[-2 * (window + 1) :]).reshape(-1, 2)
+        if len(marks) <= window:
             return math.inf
-        then, now = (self._volume(self._marks[i]) for i in (-1 - window, -1))
+        then, now = self._volume(*marks[0]), self._volume(*marks[-1])
         if then > 0:
             return now / then - 1
-        something = self._marks[-1 - window][1] > 0  # all as good as the worst: no volume yet
+        something = marks[0, 1] > 0  # all as good as the worst: no volume yet
         return 0.0 if something and now <= 0 else math.inf
 
-    def _volume(self, mark: tuple[float, int]) -> float:
+    def _volume(self, total: float, covered: float) -> float:
         """The integral over the covered points, less what lies below the reference."""
-        task, (total, covered) = self._task, mark
+        task = self._task
         if METRIC not in task.objectives:
             return float(covered)
         floor = task.budget.accuracy
@@ -85,4 +89,4 @@ class Stagnation:
             reference = self._worst if math.isfinite(self._worst) else 0.0
         else:
             reference = floor if task.mode == "max" else -floor
-        return total - reference * covered
+        return float(total - reference * covered)

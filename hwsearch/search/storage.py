@@ -8,8 +8,9 @@ does not grow with the study.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -233,6 +234,30 @@ class Storage:
             else:
                 self.unfinished[trial_id] = state
         return found
+
+    def completed(self) -> Iterator[FrozenTrial]:
+        """Every completed trial, by trial id; read in parts, as it is asked for."""
+        ask = self.rows.of(sa.select(trials.c.trial_id, trials.c.number), trials)
+        ask = ask.where(trials.c.state == TrialState.COMPLETE).order_by(trials.c.trial_id)
+        numbers = {i: int(n) for i, n in self.base.read(lambda c: c.execute(ask).all())}
+        for ids in chunks(list(numbers)):
+            part = {i: (numbers[i], TrialState.COMPLETE) for i in ids}
+            yield from self.base.read(partial(self._frozen, part))
+
+    def read(self, trial_id: int) -> FrozenTrial:
+        """One told trial."""
+
+        def work(c: sa.Connection) -> FrozenTrial:
+            ask = sa.select(trials.c.number, trials.c.state).where(trials.c.trial_id == trial_id)
+            number, state = c.execute(ask).one()
+            return self._frozen({trial_id: (number, state)}, c)[0]
+
+        return self.base.read(work)
+
+    def _frozen(
+        self, told: Mapping[int, tuple[int, TrialState]], c: sa.Connection
+    ) -> list[FrozenTrial]:
+        return list(self.rows.frozen(c, told))
 
     def running(self) -> dict[int, str]:
         """By trial id the worker of every running trial."""

@@ -22,6 +22,7 @@ from hwsearch.ranks import Parameter
 from hwsearch.record import from_json, to_json
 from hwsearch.search.database import Database
 from hwsearch.search.memory import Direction
+from hwsearch.search.rows import REPEAT
 from hwsearch.search.storage import Storage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -131,16 +132,25 @@ def result(trained: Trained, directory: Path) -> dict[str, Any]:
     }
 
 
+def configuration(trial: FrozenTrial) -> Configuration | None:
+    """What a told trial was a score of; None for one that was never scored, or a repeat."""
+    kept = trial.user_attrs.get(RESULT)
+    if kept is None or trial.state != TrialState.COMPLETE or REPEAT in trial.user_attrs:
+        return None
+    found: Configuration = from_json(Configuration, kept["configuration"])
+    return found
+
+
 def trained(
     trial: FrozenTrial, cost: Callable[[Configuration], Cost], directory: Path
 ) -> Trained | None:
-    """The Trained that a told trial keeps; None for one that was never scored."""
-    kept = trial.user_attrs.get(RESULT)
-    if kept is None or trial.state != TrialState.COMPLETE:
+    """The Trained that a told trial keeps; None where :func:`configuration` is."""
+    found = configuration(trial)
+    if found is None:
         return None
-    configuration: Configuration = from_json(Configuration, kept["configuration"])
+    kept = trial.user_attrs[RESULT]
     return Trained(
-        Candidate(trial.number, configuration, cost(configuration)),
+        Candidate(trial.number, found, cost(found)),
         directory / kept["tflite"],
         from_json(Score, kept["score"]),
         from_json(tuple[Epoch, ...], kept["curve"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,7 +139,9 @@ class Task:
         longer = replace(space, epochs=space.final_epochs, final_epochs=0)
         return replace(self.job([leaf]), structure=f"{leaf.structure}-final", space=longer)
 
-    def leaves(self, configuration: Configuration, scored: Set[str]) -> list[Configuration]:
+    def leaves(
+        self, configuration: Configuration, scored: Container[Configuration]
+    ) -> list[Configuration]:
         """The configuration, and of its other leaves those worth scoring, up to MOST_LEAVES.
 
         They fit, were not scored before, and none beats them both in the costs optimised and in
@@ -147,7 +149,7 @@ class Task:
 
         Args:
             configuration: asked for; comes first.
-            scored: digests of what was scored.
+            scored: what was scored.
         """
         ranks = self.pricing.ranks
         leaves = ranks.leaves(configuration)
@@ -162,9 +164,8 @@ class Task:
         kept = np.flatnonzero(fits)
         kept = kept[pareto(values[kept], directions)]
         kept = kept[np.argsort(-costs.flash_bytes[kept], kind="stable")]
-        others = [
-            leaves[i] for i in kept if leaves[i].digest not in {configuration.digest, *scored}
-        ]
+        others = [leaves[i] for i in kept]
+        others = [leaf for leaf in others if leaf != configuration and leaf not in scored]
         if len(others) > MOST_LEAVES - 1:
             picks = np.linspace(0, len(others) - 1, MOST_LEAVES - 1).round().astype(int)
             others = [others[i] for i in picks]

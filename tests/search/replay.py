@@ -92,15 +92,16 @@ def own(url: str, directory: Path, trials: int, seconds: float, tracking: str = 
         search.run()
         if tracking:  # as Tracker.finish does before it writes the report
             known = tracker.logged()
-            for trained in search.known.history:
+            for trained in search.history():
                 if trained.candidate.number not in known:
                     tracker.trial(trained, BUDGET.excess(trained.candidate.cost))
             logged = tracker.logged()
         front = sorted(t.candidate.number for t in search.known.front)
+        scored = len(search.history())
     counts = search.known.counts
     print(json.dumps({
         "evaluated": counts.evaluated, "begun": search.begun, "front": front,
-        "logged": len(logged), "scored": len(search.known.history),
+        "logged": len(logged), "scored": scored,
         "failures": search.known.failures,
     }))  # fmt: skip
 

@@ -14,6 +14,7 @@ from search.tasks import searching, trials
 
 from hwsearch.search.cache import Cache
 from hwsearch.search.disk import Disk
+from hwsearch.search.finals import restored
 from hwsearch.search.training import TRAINED
 
 PUTS = """
@@ -125,13 +126,14 @@ def test_a_search_stays_under_its_cap_and_keeps_its_front(tmp_path: Path) -> Non
         search.run()
         front = search.known.front
         assert all(t.tflite.is_file() for t in front)
-        gone = [t for t in search.known.history if not t.tflite.is_file()]
+        gone = [t for t in search.history() if not t.tflite.is_file()]
         assert gone, "nothing was evicted"
         structures = {t.candidate.configuration.structure for t in front}
         most = cap + 9 * 1024 + len(structures) * 9 * 1024  # a training more, and the front
         assert peak <= most, f"{peak:,} B at the peak"
-        assert len(search.known.history) == len(trials(task)), "a told trial was forgotten"
-        made = search.restored(gone[0])
+        scored = len(search.history())
+        assert scored == len(trials(task)), "a told trial was forgotten"
+        made = restored(search, gone[0])
         assert made is not None and made.tflite.is_file() and np.isfinite(made.score.value)
     with searching(task, train=large) as again:
-        assert len(again.known.history) == len(search.known.history), "they stay told"
+        assert len(again.history()) == scored == len(again.known.scores), "they stay told"

@@ -11,6 +11,7 @@ from search.tasks import searching, task
 from hwsearch.budget import Budget
 from hwsearch.candidate import Score, Trained, Verified
 from hwsearch.finalists import proven
+from hwsearch.search.finals import finished
 from hwsearch.search.task import Task
 from hwsearch.search.training import Artefact, Job, Result
 
@@ -41,8 +42,8 @@ def test_trials_are_short_and_the_best_are_trained_in_full(tmp_path: Path) -> No
     chosen = short_then_long(tmp_path)
     with searching(chosen, train=train) as search:
         search.run()
-        best = max(search.known.history, key=lambda t: t.score.value)
-        final = search.finished(best, lambda: False)
+        best = max(search.history(), key=lambda t: t.score.value)
+        final = finished(search, best, lambda: False)
     assert final is not None
     assert math.isclose(final.score.value, best.score.value + 0.1)
     assert final.tflite.is_file() and final.tflite != best.tflite
@@ -57,8 +58,8 @@ def test_a_final_training_that_fails_keeps_the_short_one_and_says_so(tmp_path: P
     assert narrow.widths == (4,)
     with searching(chosen, waiting=[ranks.names([7] + [0] * 7)], train=train) as search:
         search.run()
-        trial = search.known.scored[narrow.digest]
-        assert search.finished(trial, lambda: False) == trial
+        trial = next(t for t in search.history() if t.candidate.configuration == narrow)
+        assert finished(search, trial, lambda: False) == trial
         assert "its final training failed: no memory" in search.known.failures[-1]
 
 
@@ -66,8 +67,8 @@ def test_without_final_epochs_nothing_is_trained_again(tmp_path: Path) -> None:
     chosen = task(tmp_path, BUDGET, 2)
     with searching(replace(chosen, sampler="random"), train=train) as search:
         search.run()
-        best = search.known.history[0]
-        assert search.finished(best, lambda: False) is best
+        best = search.history()[0]
+        assert finished(search, best, lambda: False) is best
     assert chosen.final(best.candidate.configuration) is None
 
 
@@ -76,7 +77,7 @@ def test_the_winner_is_chosen_by_what_the_final_trainings_reach(tmp_path: Path) 
     chosen = short_then_long(tmp_path)
     with searching(chosen, train=train) as search:
         search.run()
-        history = list(search.known.history)
+        history = search.history()
     ordered = sorted(history, key=lambda t: -t.score.value)
     first = ordered[0].candidate.number
 

@@ -101,8 +101,7 @@ def test_leaves_fit_and_start_with_the_one_asked_for(tmp_path: Path) -> None:
     assert {leaf.structure for leaf in leaves} == {configuration.structure}
     costs = chosen.pricing.price(ranks.columns(leaves[1:]))
     assert (chosen.budget.excesses(costs) <= 0).all()
-    scored = {leaf.digest for leaf in leaves}
-    assert chosen.leaves(configuration, scored) == [configuration]
+    assert chosen.leaves(configuration, set(leaves)) == [configuration]
 
 
 def test_a_full_disk_ends_the_search_with_what_to_do_and_loses_nothing_told(

@@ -14,6 +14,7 @@ from search.tasks import searching, task
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Candidate, Score, Trained
+from hwsearch.pareto import inside
 from hwsearch.search.stagnation import Stagnation
 from hwsearch.search.task import Task
 from hwsearch.search.training import Artefact, Job, Result
@@ -48,7 +49,8 @@ def test_growth_is_that_of_the_exact_hypervolume(tmp_path: Path, floor: float | 
     trials = scored(chosen, 30)
     running = Stagnation(chosen)
     for trained in trials:
-        running.add(trained)
+        if inside(trained, chosen.budget, "max"):
+            running.add(chosen.values(trained), trained.score.value)
         running.mark()
     reference = floor or min(t.score.value for t in trials)
     now = exact(chosen, trials, reference)
@@ -62,7 +64,8 @@ def test_nothing_inside_is_no_stagnation(tmp_path: Path) -> None:
     chosen = task(tmp_path, replace(BUDGET, accuracy=0.95), 1)
     running = Stagnation(chosen)
     for trained in scored(chosen, 10):
-        running.add(trained)
+        if inside(trained, chosen.budget, "max"):
+            running.add(chosen.values(trained), trained.score.value)
         running.mark()
     assert running.growth(5) == math.inf
 

@@ -1,0 +1,66 @@
+"""Artefacts of scored trials for verification: on this disk, and trained in full."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from hwsearch.candidate import Trained
+from hwsearch.errors import StudyError
+from hwsearch.search.loop import Search
+from hwsearch.search.offer import folder
+
+
+def restored(search: Search, trained: Trained) -> Trained | None:
+    """A scored trial with its artefact on this disk; None if that cannot be had.
+
+    Another machine's is fetched; one that was deleted is made again, and scored again.
+    """
+    task = search.task
+    if trained.tflite.is_file():
+        return trained
+    leaf = trained.candidate.configuration
+    if search.store is not None:
+        with suppress(StudyError):
+            search.store.get(folder(leaf.structure), task.directory)
+    if trained.tflite.is_file():
+        return trained
+    result, reason = search.train(task.job([leaf]), None, lambda: False)
+    artefact = None if result is None else result.of(task.precision(leaf))
+    if artefact is None:
+        search.known.failed(trained.candidate.number, f"its artefact is gone, and {reason}")
+        return None
+    return replace(trained, tflite=artefact.tflite, score=artefact.score)
+
+
+def finished(search: Search, trained: Trained, stopped: Callable[[], bool]) -> Trained | None:
+    """A scored trial after its final training, scored again; :func:`restored` without one.
+
+    One that fails keeps the short training's artefact, and the failures say so.
+
+    Args:
+        search: its trial's, ended.
+        trained: it.
+        stopped: whether to give the training up.
+    """
+    task, leaf, number = search.task, trained.candidate.configuration, trained.candidate.number
+    job = task.final(leaf)
+    if job is None:
+        return restored(search, trained)
+    limit, space = task.trial_timeout_s, task.space
+    if limit is not None:
+        limit *= space.final_epochs / max(1, space.epochs)
+    result, reason = search.train(job, limit, stopped)
+    artefact = None if result is None else result.of(task.precision(leaf))
+    if result is None or artefact is None or math.isnan(artefact.score.value):
+        search.known.failed(number, f"its final training failed: {reason or 'its metric is NaN'}")
+        return restored(search, trained)
+    return replace(
+        trained,
+        tflite=artefact.tflite,
+        score=artefact.score,
+        curve=result.curve,
+        train_s=trained.train_s + result.train_s,
+    )
