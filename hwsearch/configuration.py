@@ -19,6 +19,8 @@ class Configuration:
         activation_bits: of all activations.
         weight_bits: of each operator of the layout.
         schedule: when the others were cut.
+        rung: of its fine-tune, see :attr:`Space.ladder`: 0 is the first, others were promoted
+            to. The digests leave it out: a promotion is of the same choice.
     """
 
     widths: tuple[int, ...]
@@ -27,11 +29,17 @@ class Configuration:
     activation_bits: int
     weight_bits: tuple[int, ...]
     schedule: str = "one-shot"
+    rung: int = 0
 
     @cached_property
     def structure(self) -> str:
         """Digest of what has to be trained: bits and backend have no part in it."""
         return _digest([self.widths, self.saliency, self.schedule])
+
+    @property
+    def training(self) -> str:
+        """Names what was trained: a structure, and from the second on its rung."""
+        return f"{self.structure}-{self.rung}" if self.rung else self.structure
 
     @cached_property
     def digest(self) -> str:

@@ -83,6 +83,16 @@ def proven(
     return Proven(tuple(finalists), winner, tuple(disqualified), interrupted)
 
 
+def latest(history: Sequence[Trained]) -> list[Trained]:
+    """Of each configuration the trial that was trained longest."""
+    found: dict[str, Trained] = {}
+    for trained in history:
+        c = trained.candidate.configuration
+        if c.digest not in found or found[c.digest].candidate.configuration.rung < c.rung:
+            found[c.digest] = trained
+    return list(found.values())
+
+
 def candidates(
     pool: list[Trained], best: Trained, budget: Budget, mode: Mode, names: Sequence[str]
 ) -> list[Trained]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from hwsearch.candidate import NearestMiss, Trained, Verified
-from hwsearch.finalists import nearest_miss, proven
+from hwsearch.finalists import latest, nearest_miss, proven
 from hwsearch.objectives import METRIC
 from hwsearch.problem import Problem
 from hwsearch.relief import reliefs, smallest_board
@@ -61,12 +61,12 @@ def outcome(
         )
 
     scored = search.history()
-    proof = proven(scored, mode, budget, check, task.objectives)
+    proof = proven(latest(scored), mode, budget, check, task.objectives)
     search.interrupted |= proof.interrupted
     final = {v.trained.candidate.number: v.trained for v in proof.finalists}
     final |= {v.trained.candidate.number: v.trained for v, _ in proof.disqualified}
     history = [final.get(t.candidate.number, t) for t in scored]
-    structures = {t.candidate.configuration.structure for t in scored}
+    trained = {t.candidate.configuration.training for t in scored}
     return Report(
         study=task.name,
         board=found.pricing.board,
@@ -77,11 +77,13 @@ def outcome(
         original_tflite_bytes=found.int8_bytes,
         finalists=proof.finalists,
         winner=proof.winner,
-        nearest_miss=None if proof.winner is not None else _miss(found, task, screened, scored),
+        nearest_miss=None
+        if proof.winner is not None
+        else _miss(found, task, screened, latest(scored)),
         asked=search.known.counts.asked,
         rejected=search.known.counts.rejected,
         screened=screened.screened,
-        trained=len(structures),
+        trained=len(trained),
         scored=len(scored),
         failed=search.known.counts.failed,
         disqualified=proof.disqualified,
@@ -102,14 +104,21 @@ def outcome(
 
 
 def _ended(search: Search) -> list[str]:
-    """Why the search ended before its trials were used up, where the user should hear it."""
+    """How far trainings were promoted, and why the search ended before its trials were used up."""
     task, counts = search.task, search.known.counts
+    said = []
+    if task.space.rungs:
+        reached = zip(task.space.ladder, search.known.rungs.trained, strict=True)
+        parts = [f"{count} for {epochs}" for epochs, count in reached]
+        said.append(
+            f"trained in rungs: {', '.join(parts)} epochs; finalists for {task.space.ladder[-1]}."
+        )
     if search.known.stagnates and counts.evaluated < task.trials:
-        return [
+        said.append(
             f"ended after {counts.evaluated} trials: over the last {task.patience} the "
             f"hypervolume grew by less than {task.tolerance:.1%}."
-        ]
-    return []
+        )
+    return said
 
 
 def _miss(

@@ -23,8 +23,9 @@ class Space:
             iterative, agp; see ``compress/schedule.py``.
         weight_bits, activation_bits: bit widths to try, where the backend runs them.
         epochs: of the fine-tune of each trial; 0 trains nothing.
-        final_epochs: where it is more, the front's best are trained anew with so many before
-            they are verified, so that trials can be short; 0 keeps what the trial trained.
+        rungs: longer fine-tunes, rising from ``epochs``, each in epochs from the first one on.
+            The front's are promoted from one to the next, and go on from the weights that they
+            have, see ``search/promotion.py``; finalists reach the last. Empty promotes nothing.
         learning_rate: at the start of a fine-tune; falls to 0 as a half cosine.
         batch_size: of the fine-tune.
         samples: at most so many training samples an epoch; 0 is all of them.
@@ -43,7 +44,7 @@ class Space:
     weight_bits: tuple[int, ...] = (8, 4)
     activation_bits: tuple[int, ...] = (8, 16)
     epochs: int = 2
-    final_epochs: int = 0
+    rungs: tuple[int, ...] = ()
     learning_rate: float = 2e-3
     batch_size: int = 64
     samples: int = 0
@@ -57,6 +58,16 @@ class Space:
                 raise SpaceError(said)
             if isinstance(value, list):
                 object.__setattr__(self, f.name, tuple(value))
+        if self.rungs and not 0 < self.epochs < self.rungs[0]:
+            raise SpaceError(
+                f"rungs={self.rungs} go on from epochs={self.epochs}. Give epochs from 1, and "
+                "rungs of more."
+            )
+
+    @property
+    def ladder(self) -> tuple[int, ...]:
+        """Epochs of each rung: those of a trial, then those that it may be promoted to."""
+        return (self.epochs, *self.rungs)
 
     @classmethod
     def load(cls, source: str | Path) -> Space:

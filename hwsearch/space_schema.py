@@ -39,21 +39,25 @@ class Key:
     Attributes:
         expected: in words, for messages.
         fits: whether a value does; of a key that is searched, each item of its list.
-        searched: whether it is a list to choose from: not empty, each item once.
+        searched: whether it is a list: not empty, each item once.
         rising: whether the list must rise.
+        may_be_empty: whether it may be empty all the same.
     """
 
     expected: str
     fits: Callable[[Any], bool]
     searched: bool = False
     rising: bool = False
+    may_be_empty: bool = False
 
     def takes(self, value: object) -> bool:
         """Whether a value can be meant."""
         if not self.searched:
             return self.fits(value)
-        if not isinstance(value, list | tuple) or not value or not all(map(self.fits, value)):
+        if not isinstance(value, list | tuple) or not all(map(self.fits, value)):
             return False
+        if not value:
+            return self.may_be_empty
         return len(set(value)) == len(value) and (not self.rising or sorted(value) == list(value))
 
 
@@ -74,7 +78,7 @@ KEYS: Mapping[str, Key] = {
     "weight_bits": _some_of((4, 8)),
     "activation_bits": _some_of((8, 16)),
     "epochs": Key("a whole number from 0", lambda n: is_whole(n, 0)),
-    "final_epochs": Key("a whole number from 0", lambda n: is_whole(n, 0)),
+    "rungs": Key("rising whole numbers from 1", lambda n: is_whole(n, 1), True, True, True),
     "learning_rate": Key("a positive number", lambda r: is_number(r) and r > 0),
     "batch_size": Key("a whole number from 1", lambda n: is_whole(n, 1)),
     "samples": Key("a whole number from 0", lambda n: is_whole(n, 0)),

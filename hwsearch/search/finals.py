@@ -24,7 +24,7 @@ def restored(search: Search, trained: Trained) -> Trained | None:
     leaf = trained.candidate.configuration
     if search.store is not None:
         with suppress(StudyError):
-            search.store.get(folder(leaf.structure), task.directory)
+            search.store.get(folder(leaf.training), task.directory)
     if trained.tflite.is_file():
         return trained
     result, reason = search.train(task.job([leaf]), None, lambda: False)
@@ -36,29 +36,29 @@ def restored(search: Search, trained: Trained) -> Trained | None:
 
 
 def finished(search: Search, trained: Trained, stopped: Callable[[], bool]) -> Trained | None:
-    """A scored trial after its final training, scored again; :func:`restored` without one.
+    """A scored trial trained up to the last rung, scored again; :func:`restored` if it was.
 
-    One that fails keeps the short training's artefact, and the failures say so.
+    A training that fails keeps the shorter one's artefact, and the failures say so.
 
     Args:
         search: its trial's, ended.
         trained: it.
         stopped: whether to give the training up.
     """
-    task, leaf, number = search.task, trained.candidate.configuration, trained.candidate.number
-    job = task.final(leaf)
-    if job is None:
+    task, candidate, last = search.task, trained.candidate, len(search.task.space.rungs)
+    if candidate.configuration.rung == last:
         return restored(search, trained)
-    limit, space = task.trial_timeout_s, task.space
-    if limit is not None:
-        limit *= space.final_epochs / max(1, space.epochs)
-    result, reason = search.train(job, limit, stopped)
+    leaf = replace(candidate.configuration, rung=last)
+    job = task.job([leaf])
+    result, reason = search.train(job, task.limit_s(job), stopped)
     artefact = None if result is None else result.of(task.precision(leaf))
     if result is None or artefact is None or math.isnan(artefact.score.value):
-        search.known.failed(number, f"its final training failed: {reason or 'its metric is NaN'}")
+        reason = reason or "its metric is NaN"
+        search.known.failed(candidate.number, f"its final training failed: {reason}")
         return restored(search, trained)
     return replace(
         trained,
+        candidate=replace(candidate, configuration=leaf),
         tflite=artefact.tflite,
         score=artefact.score,
         curve=result.curve,

@@ -18,7 +18,7 @@ from hwsearch.search.loop import Search, Train
 from hwsearch.search.offer import Artefacts, Offer
 from hwsearch.search.resident import share_of
 from hwsearch.search.storage import Storage
-from hwsearch.search.study import OWNED, distributions
+from hwsearch.search.study import OWNED, stored
 from hwsearch.search.task import Task
 
 
@@ -65,8 +65,7 @@ def joined(
             timeout_s=None,
             cache=offer.cache(home),
         )
-        parameters = task.pricing.ranks.parameters
-        storage = Storage(base, study_id, distributions(parameters))
+        storage = Storage(base, study_id, stored(task.pricing.ranks))
         with Leases(storage) as leases:
             sampler = carried.loads(offer.sampler)(int(leases.holder[:7], 16))
             search = Search(

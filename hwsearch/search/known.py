@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from hwsearch.candidate import Trained
 from hwsearch.configuration import Configuration
 from hwsearch.search import study as studies
+from hwsearch.search.promotion import Rungs
 from hwsearch.search.rows import AGAIN, LEAF, REASON, REPEAT
 from hwsearch.search.scores import Scores
 from hwsearch.search.stagnation import Stagnation
@@ -35,6 +36,7 @@ class Known:
         storage: the durable study.
         counts: how far it is.
         scores: what was scored, and which of it is non-dominated.
+        rungs: how far which structures were trained.
         failures: what failed and why; the first :data:`MOST_FAILURES`.
         stagnation: whether the hypervolume still grows.
     """
@@ -43,12 +45,14 @@ class Known:
     storage: Storage
     counts: Counts = field(default_factory=Counts)
     scores: Scores = field(init=False)
+    rungs: Rungs = field(init=False)
     failures: list[str] = field(default_factory=list)
     stagnation: Stagnation = field(init=False)
     _front: dict[int, Trained] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.scores = Scores(self.task.modes())
+        self.rungs = Rungs(len(self.task.space.ladder), self.task.mode)
         self.stagnation = Stagnation(self.task)
 
     @property
@@ -116,6 +120,7 @@ class Known:
     def _know(self, trial: FrozenTrial, configuration: Configuration) -> None:
         assert trial.values is not None
         fits = all(excess <= 0 for excess in trial.constraints.values())
+        self.rungs.add(configuration)
         if not self.scores.add(configuration, trial._trial_id, trial.values, fits):
             return
         if fits:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -32,7 +32,7 @@ from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
 from hwsearch.search.offer import Artefacts, folder
 from hwsearch.search.outcome import excess_of, outcomes, rejections
-from hwsearch.search.rows import LEAF, REPEAT
+from hwsearch.search.rows import LEAF, PROMOTED, REPEAT, RUNG
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
 from hwsearch.search.training import DISK_FULL, Job, Result
@@ -56,10 +56,11 @@ Train = Callable[[Job, float | None, Callable[[], bool]], tuple[Result | None, s
 
 @dataclass(frozen=True)
 class Flight:
-    """A trial in training: in the durable study, in the sampler's, and what it is."""
+    """A trial in training: in the durable study, in the sampler's unless it was promoted, and
+    what it is."""
 
     begun: Begun
-    trial: optuna.Trial
+    trial: optuna.Trial | None
     row: list[int]
     leaves: list[Configuration]
 
@@ -108,8 +109,8 @@ class Search:
 
     def __post_init__(self) -> None:
         self.known = Known(self.task, self.storage)
-        distributions = self.storage.rows.distributions
-        self._memory = Memory(self.sampler, distributions, self.task.directions())
+        self._searched = studies.distributions(self.task.pricing.ranks.parameters)
+        self._memory = Memory(self.sampler, self._searched, self.task.directions())
 
     def resume(self) -> None:
         """Takes in what was told before, without calling back."""
@@ -122,11 +123,8 @@ class Search:
                 self.on_trained(trained, self.task.budget.excess(trained.candidate.cost))
 
     def history(self) -> list[Trained]:
-        """The scored trials, read from the study; of each configuration the one told first."""
-        first: dict[str, Trained] = {}
-        for trained in self._told():
-            first.setdefault(trained.candidate.configuration.digest, trained)
-        return list(first.values())
+        """The scored trials, read from the study, in the order in which they began."""
+        return list(self._told())
 
     def stop(self) -> None:
         """Ends the search: trials in training are given back."""
@@ -185,12 +183,13 @@ class Search:
             self._look()
             if self._is_over():
                 return False
-            flight = (self._claim() or self._ask()) if self._free else None
+            flight = (self._claim() or self._promote() or self._ask()) if self._free else None
             idle = not self._free
             self.on_change(self)
         if flight is not None:
             job = self.task.job(flight.leaves)
-            result, reason = self.train(job, self.task.trial_timeout_s, self._stop.is_set)
+            self._fetch(job.before)
+            result, reason = self.train(job, self.task.limit_s(job), self._stop.is_set)
             if result is not None and self.store is not None:
                 self.store.put(folder(job.structure), self.task.directory)
             with self._lock:
@@ -199,6 +198,12 @@ class Search:
         elif idle:  # what others train may come back to the queue
             self._stop.wait(IDLE_S)
         return True
+
+    def _fetch(self, before: Job | None) -> None:
+        """What a promotion goes on from, where another machine trained it; else it is made."""
+        if before is not None and self.store is not None and not before.folder.is_dir():
+            with suppress(StudyError):
+                self.store.get(folder(before.structure), self.task.directory)
 
     def _look(self, now: bool = False) -> None:
         """Reads what was told since, and whether trials may begin."""
@@ -213,15 +218,15 @@ class Search:
     def _take_in(self, resumed: bool = False) -> None:
         """What was told since, by this process or another: for the sampler, and for who called."""
         learnt: list[FrozenTrial] = []
-        distributions = self.storage.rows.distributions
         for trial in self.storage.news():
             flight = self._flights.pop(trial._trial_id, None)
             self.leases.mine.discard(trial._trial_id)
-            if flight is not None:
+            if flight is not None and flight.trial is not None:
                 values, constraints = trial.values, trial.constraints
                 self._memory.tell(flight.trial, trial.state, values, constraints)
-            elif trial.state != TrialState.FAIL:
-                learnt += [*rejections(self.task, distributions, trial), trial]
+            elif flight is None and trial.state != TrialState.FAIL:
+                learnt += rejections(self.task, self._searched, trial)
+                learnt += [] if trial.params.get(RUNG) else [trial]
             configuration = self.known.add(trial, flight is not None, resumed)
             if configuration is None:
                 continue
@@ -229,12 +234,12 @@ class Search:
                 trained = self.known.trained(trial)
                 self.on_trained(trained, self.task.budget.excess(trained.candidate.cost))
             if self.disk is not None:
-                self.disk.add(configuration.structure)
+                self.disk.add(configuration.training)
         self._memory.learn(learnt)
         if self.disk is not None and self.disk.is_over():
-            flying = {f.leaves[0].structure for f in self._flights.values()}
-            front = {t.candidate.configuration.structure for t in self.known.front}
-            self.disk.evict(flying | front)
+            used = {f.leaves[0].training for f in self._flights.values()}
+            used |= {t.candidate.configuration.training for t in self.known.front}
+            self.disk.evict(used)
 
     def _is_over(self) -> bool:
         if self._stop.is_set() or self.known.counts.asked >= ASKS_A_TRIAL * self.task.trials:
@@ -249,7 +254,7 @@ class Search:
         begun = self.storage.claim()
         if begun is None:
             return None
-        trial = self._memory.begin(begun.params)
+        trial = None if begun.params.get(RUNG) else self._memory.begin(begun.params)
         self.known.counts.asked += 1
         flight = self._flight(begun, trial, begun.params)
         excess, costs = excess_of(self.task, flight.leaves[0])
@@ -267,6 +272,22 @@ class Search:
         self.storage.tell(begun, told)
         self._look(now=True)
         return None
+
+    def _promote(self) -> Flight | None:
+        """A training of the front to go on with; None if there is none, or another has it."""
+        known = self.known
+        chosen = known.rungs.next(lambda: known.front)
+        if chosen is None:
+            return None
+        known.rungs.begin(chosen)
+        last = known.scores.trial_id(replace(chosen, rung=chosen.rung - 1))
+        assert last is not None
+        params = self.storage.read(last).params | {RUNG: chosen.rung}
+        begun = self.storage.begin(params, {PROMOTED: chosen.training})
+        if begun is None:
+            return None
+        known.counts.asked += 1
+        return self._flight(begun, None, params)
 
     def _ask(self) -> Flight | None:
         """A trial to train of the sampler's choice; None if its choice needs no training."""
@@ -302,10 +323,19 @@ class Search:
         self._asks, self._rows = {}, []
         return self._flight(begun, trial, trial.params)
 
-    def _flight(self, begun: Begun, trial: optuna.Trial, params: Mapping[str, int]) -> Flight:
-        ranks = self.task.pricing.ranks
+    def _flight(
+        self, begun: Begun, trial: optuna.Trial | None, params: Mapping[str, int]
+    ) -> Flight:
+        ranks, rung = self.task.pricing.ranks, params.get(RUNG, 0)
         row = as_row(params, ranks.parameters)
-        leaves = self.task.leaves(ranks.configuration(row), self.known.scores)
+        configuration = replace(ranks.configuration(row), rung=rung)
+        wanted: list[Configuration] = []
+        if rung:
+            self.known.rungs.begin(configuration)
+            front = (t.candidate.configuration for t in self.known.front)
+            wanted = [replace(c, rung=rung) for c in front
+                      if c.structure == configuration.structure and c.rung < rung]  # fmt: skip
+        leaves = self.task.leaves(configuration, self.known.scores, wanted)
         self._free, self.begun = self._free - 1, self.begun + 1
         self._flights[begun.trial_id] = flight = Flight(begun, trial, row, leaves)
         self.leases.mine.add(begun.trial_id)

@@ -63,8 +63,9 @@ class Memory:
 
     def begin(self, params: Mapping[str, int]) -> optuna.Trial:
         """A running trial with these params: enqueued, not the sampler's choice."""
+        searched = {name: params[name] for name in self._distributions}
         trial = create_trial(
-            state=TrialState.RUNNING, params=dict(params), distributions=self._distributions
+            state=TrialState.RUNNING, params=searched, distributions=self._distributions
         )
         number = self._trials.create_new_trial(self.study._study_id, trial)
         return optuna.Trial(self.study, number)
@@ -86,9 +87,12 @@ class Memory:
         """Adds trials that others told; of many only those that would be kept."""
         if len(told) > KEPT:
             told = [told[i] for i in chosen(told, self.study.directions)]
+        known = self._distributions
         for trial in told:
             lean = copy.copy(trial)
             lean.user_attrs = {}
+            lean.distributions = {n: known[n] for n in trial.params if n in known}
+            lean.params = {n: rank for n, rank in trial.params.items() if n in known}
             self.study.add_trial(lean)
         self._forget()
 

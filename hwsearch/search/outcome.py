@@ -14,7 +14,7 @@ from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import CostColumns
 from hwsearch.search import study as studies
 from hwsearch.search.known import ASKS
-from hwsearch.search.rows import LEAF
+from hwsearch.search.rows import LEAF, RUNG
 from hwsearch.search.task import Task
 from hwsearch.search.training import Result
 
@@ -77,7 +77,7 @@ def outcomes(
         )
         marks: dict[str, object] = {studies.RESULT: studies.result(trained, task.directory)}
         ranks = row if asked else task.pricing.ranks.ranks(leaf, row)
-        names = task.pricing.ranks.names(ranks)
+        names = task.pricing.ranks.names(ranks) | {RUNG: leaf.rung}
         params = {name: names[name] for name in distributions}
         marks |= {} if asked else {LEAF: True}
         told.append(scored(task, trained, marks, params, distributions))

@@ -16,7 +16,7 @@ from hwsearch.search.lease import Leases
 from hwsearch.search.loop import Search, Train
 from hwsearch.search.offer import Artefacts, Offer
 from hwsearch.search.storage import Storage
-from hwsearch.search.study import local, locked, open_study
+from hwsearch.search.study import local, locked, open_study, stored
 from hwsearch.search.task import Task
 from hwsearch.search.training import TRAINED
 
@@ -81,9 +81,8 @@ def owned(task: Task, spec: Mapping[str, Any], url: str | None = None) -> Iterat
         StudyError: another process owns it, it cannot be read, or is of another search.
     """
     with locked(task.directory):
-        parameters = task.pricing.ranks.parameters
         where = url or local(task.directory)
-        storage = open_study(where, task.name, task.directions(), spec, parameters)
+        storage = open_study(where, task.name, task.directions(), spec, stored(task.pricing.ranks))
         with closing(storage.base):
             leases = Leases(storage)
             leases.own()

@@ -20,6 +20,13 @@ AGAIN, DEATHS, WORKER, REASON = "again", "deaths", "worker", "reason"
 LEAF, REPEAT = "leaf", "repeat"
 """Attributes of trials that cost no training: scored beside another; scored before."""
 
+PROMOTED = "promoted"
+"""Attribute of trials that go on with a training: its name, which no other trial has."""
+
+RUNG = "rung"
+"""The parameter of stored trials that says how far they were trained, see :attr:`Space.ladder`;
+no sampler proposes it."""
+
 _CHUNK = 500
 
 
@@ -71,6 +78,13 @@ class Rows:
         ask = self.of(sa.select(sa.func.count()).select_from(trials), trials)
         running = trials.c.state == TrialState.RUNNING
         return int(c.execute(ask.where(sa.or_(completed, running))).scalar_one())
+
+    def has(self, c: sa.Connection, key: str, value: object) -> bool:
+        """Whether some trial has this attribute."""
+        marks = database.user_attributes.c
+        ask = sa.select(marks.trial_id).join(trials, trials.c.trial_id == marks.trial_id)
+        ask = ask.where(marks.key == key, marks.value_json == json.dumps(value)).limit(1)
+        return c.execute(self.of(ask, trials)).first() is not None
 
     def insert(self, c: sa.Connection, trial: FrozenTrial) -> tuple[int, int]:
         """(trial id, number) of a new trial; numbers count from 0 in the order of ids."""

@@ -13,11 +13,14 @@ import numpy as np
 
 from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import Floats
-from hwsearch.pareto import Mode
+from hwsearch.pareto import Mode, pareto
 
 
 class Scores:
     """Values of scored configurations; about 150 bytes each.
+
+    A score at a higher rung takes the place of the lower one's, even where it is worse: the
+    longer training says better what the configuration is worth.
 
     Args:
         modes: of the objectives, in the study's order.
@@ -26,20 +29,23 @@ class Scores:
     def __init__(self, modes: Sequence[Mode]) -> None:
         self._signs = np.array([-1.0 if mode == "max" else 1.0 for mode in modes])
         self._row_of: dict[str, int] = {}
-        self._ids, self._fits, self._values = array("q"), array("b"), array("d")
+        self._ids, self._rungs, self._fits = array("q"), array("b"), array("b")
+        self._values = array("d")
         self._front: list[int] = []
 
     def __contains__(self, configuration: object) -> bool:
-        """Whether it was scored."""
-        return isinstance(configuration, Configuration) and (configuration.digest in self._row_of)
+        """Whether it was scored, at its rung or a higher one."""
+        if not isinstance(configuration, Configuration):
+            return False
+        row = self._row_of.get(configuration.digest)
+        return row is not None and configuration.rung <= self._rungs[row]
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def trial_id(self, configuration: Configuration) -> int | None:
-        """The trial that scored it; None if none did."""
-        row = self._row_of.get(configuration.digest)
-        return None if row is None else self._ids[row]
+        """The trial that scored it last; None if none did at its rung or a higher one."""
+        return self._ids[self._row_of[configuration.digest]] if configuration in self else None
 
     def add(
         self, configuration: Configuration, trial_id: int, values: Iterable[float], fits: bool
@@ -54,11 +60,24 @@ class Scores:
         """
         if configuration in self:
             return False
-        row = self._row_of[configuration.digest] = len(self._ids)
         signed = self._signs * np.fromiter(values, np.float64)
-        self._ids.append(trial_id)
-        self._fits.append(fits)
-        self._values.extend(signed.tolist())
+        row = self._row_of.setdefault(configuration.digest, len(self))
+        if row == len(self):
+            self._ids.append(trial_id)
+            self._rungs.append(configuration.rung)
+            self._fits.append(fits)
+            self._values.extend(signed.tolist())
+        else:
+            before = self._table()[row].copy()
+            self._ids[row], self._rungs[row], self._fits[row] = trial_id, configuration.rung, fits
+            self._values[row * len(signed) : (row + 1) * len(signed)] = array("d", signed)
+            if row in self._front:
+                if not fits or (signed > before).any():  # others may come forward
+                    inside = np.flatnonzero(np.frombuffer(self._fits, np.int8))
+                    on = pareto(self._table()[inside], ["min"] * len(signed))
+                    self._front = inside[on].tolist()
+                    return True
+                self._front.remove(row)
         if fits:
             self._raise(row, signed)
         return True

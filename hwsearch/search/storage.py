@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwsearch.search import database
 from hwsearch.search.database import Database, searches, trials
-from hwsearch.search.rows import AGAIN, DEATHS, REASON, REPEAT, WORKER, Rows, chunks
+from hwsearch.search.rows import AGAIN, DEATHS, PROMOTED, REASON, REPEAT, WORKER, Rows, chunks
 
 State = Literal["open", "done", "stopped"]
 
@@ -109,17 +109,23 @@ class Storage:
     # Trials of this worker.
 
     def begin(self, params: Mapping[str, int], attributes: Mapping[str, Any]) -> Begun | None:
-        """A new running trial; None when the search is over or all its trials have begun."""
+        """A new running trial; None when the search is over or all its trials have begun.
+
+        Nor is there one when the attributes have a promotion that another trial has.
+        """
         distributions = self.rows.distributions
         trial = create_trial(
             state=TrialState.RUNNING,
-            params={name: int(params[name]) for name in distributions},
+            params={name: int(params.get(name, 0)) for name in distributions},
             distributions=distributions,
             user_attrs={**attributes, WORKER: self.worker},
         )
 
         def work(c: sa.Connection) -> Begun | None:
             if not self.rows.take_slot(c):
+                return None
+            if PROMOTED in attributes and self.rows.has(c, PROMOTED, attributes[PROMOTED]):
+                self.rows.free_slot(c)
                 return None
             return Begun(*self.rows.insert(c, trial), trial.params)
 

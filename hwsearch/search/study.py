@@ -18,11 +18,11 @@ from hwsearch.candidate import Candidate, Epoch, Score, Trained
 from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import Cost
 from hwsearch.errors import StudyError
-from hwsearch.ranks import Parameter
+from hwsearch.ranks import Parameter, Ranks
 from hwsearch.record import from_json, to_json
 from hwsearch.search.database import Database
 from hwsearch.search.memory import Direction
-from hwsearch.search.rows import REPEAT
+from hwsearch.search.rows import REPEAT, RUNG
 from hwsearch.search.storage import Storage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -66,7 +66,7 @@ def open_study(
     name: str,
     directions: Sequence[Direction],
     spec: Mapping[str, Any],
-    parameters: Sequence[Parameter],
+    distributions: Mapping[str, BaseDistribution],
 ) -> Storage:
     """The study of this name, new or gone on with; its tables are made before any worker starts.
 
@@ -75,7 +75,7 @@ def open_study(
         name: of the study.
         directions: of each objective.
         spec: what the search is of; must be equal when a study is gone on with.
-        parameters: what it searches.
+        distributions: of its trials' params, see :func:`stored`.
 
     Raises:
         StudyError: the database cannot be read, or the study is of another model, data, space or
@@ -94,7 +94,7 @@ def open_study(
                 study.set_user_attr(SPEC, wanted)
         _check_same(name, known or wanted, wanted)
         failing.pop_all()
-    return Storage(base, study._study_id, distributions(parameters))
+    return Storage(base, study._study_id, distributions)
 
 
 def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -116,6 +116,12 @@ def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution
         for p in parameters
         if p.choices > 1
     }
+
+
+def stored(ranks: Ranks) -> dict[str, BaseDistribution]:
+    """Distributions of a stored trial's params: its rung too, where there are several."""
+    rungs = len(ranks.space.rungs)
+    return distributions(ranks.parameters) | ({RUNG: IntDistribution(0, rungs)} if rungs else {})
 
 
 def result(trained: Trained, directory: Path) -> dict[str, Any]:

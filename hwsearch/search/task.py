@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,8 +39,9 @@ class Task:
         sampler: a name or Optuna's, see :mod:`hwsearch.search.sampler`.
         original: the unpruned float model's metric on what the search scores by; None is unknown.
         loss, metric, custom_objects: carried, see :class:`Job`.
-        trials: asks to evaluate in all, those of earlier sessions included.
-        timeout_s, trial_timeout_s: of the search and of each training; None is none.
+        trials: trainings in all, promotions and those of earlier sessions included.
+        timeout_s, trial_timeout_s: of the search, and of a training of the first rung; None is
+            none.
         patience: trials after which the search ends unless the hypervolume grew by ``tolerance``,
             a share of it; None goes on.
         workers: trainings at once.
@@ -107,17 +108,18 @@ class Task:
         return Precision(leaf.activation_bits, tuple((i, b) for i, b in pairs if b != 8))
 
     def job(self, leaves: list[Configuration]) -> Job:
-        """The training that these leaves of one structure share."""
-        full = self.pricing.ranks.layout.groups
+        """The training that these leaves of one structure and rung share."""
+        full, rung = self.pricing.ranks.layout.groups, leaves[0].rung
         widths = zip(full, leaves[0].widths, strict=True)
         return Job(
             directory=self.directory,
-            structure=leaves[0].structure,
+            structure=leaves[0].training,
             widths={name: kept for (name, width, _), kept in widths if kept < width},
             saliency=leaves[0].saliency,
             schedule=leaves[0].schedule,
             precisions=tuple(dict.fromkeys(self.precision(leaf) for leaf in leaves)),
-            space=self.space,
+            space=replace(self.space, epochs=self.space.ladder[rung], rungs=()),
+            before=self.job([replace(leaves[0], rung=rung - 1)]) if rung else None,
             loss=self.loss,
             metric=self.metric,
             custom_objects=self.custom_objects,
@@ -128,19 +130,17 @@ class Task:
             lineage=self.lineage,
         )
 
-    def final(self, leaf: Configuration) -> Job | None:
-        """The long training of a leaf that the front's best get; None where trials are as long.
-
-        Its result lies beside that of the short one.
-        """
-        space = self.space
-        if space.final_epochs <= space.epochs:
+    def limit_s(self, job: Job) -> float | None:
+        """Seconds after which a training is given up: longer ones in proportion."""
+        if self.trial_timeout_s is None:
             return None
-        longer = replace(space, epochs=space.final_epochs, final_epochs=0)
-        return replace(self.job([leaf]), structure=f"{leaf.structure}-final", space=longer)
+        return self.trial_timeout_s * max(1.0, job.space.epochs / max(1, self.space.epochs))
 
     def leaves(
-        self, configuration: Configuration, scored: Container[Configuration]
+        self,
+        configuration: Configuration,
+        scored: Container[Configuration],
+        wanted: Sequence[Configuration] = (),
     ) -> list[Configuration]:
         """The configuration, and of its other leaves those worth scoring, up to MOST_LEAVES.
 
@@ -150,6 +150,7 @@ class Task:
         Args:
             configuration: asked for; comes first.
             scored: what was scored.
+            wanted: leaves to score whatever beats them.
         """
         ranks = self.pricing.ranks
         leaves = ranks.leaves(configuration)
@@ -164,12 +165,14 @@ class Task:
         kept = np.flatnonzero(fits)
         kept = kept[pareto(values[kept], directions)]
         kept = kept[np.argsort(-costs.flash_bytes[kept], kind="stable")]
+        first = {leaf.digest: leaf for leaf in (configuration, *wanted)}
         others = [leaves[i] for i in kept]
-        others = [leaf for leaf in others if leaf != configuration and leaf not in scored]
-        if len(others) > MOST_LEAVES - 1:
-            picks = np.linspace(0, len(others) - 1, MOST_LEAVES - 1).round().astype(int)
+        others = [leaf for leaf in others if leaf.digest not in first and leaf not in scored]
+        most = max(0, MOST_LEAVES - len(first))
+        if len(others) > most:
+            picks = np.linspace(0, len(others) - 1, most).round().astype(int)
             others = [others[i] for i in picks]
-        return [configuration, *others]
+        return [*first.values(), *others]
 
 
 @dataclass

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import time
@@ -17,8 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hwsearch.candidate import Epoch, Score
 from hwsearch.data import Samples
@@ -34,11 +31,11 @@ TRAINED = "trained"
 
 RESULT = "result.json"
 FLOAT = "float.tflite"
-WEIGHTS = "weights.npz"
-"""The fine-tuned network's weights, in the order of Keras' ``get_weights``."""
+NETWORK = "network.keras"
+"""The fine-tuned Keras model: what a promotion goes on from."""
 
 CHOICES = (
-    "pruning_ratio", "multiple_of", "saliency", "weight_bits", "activation_bits", "final_epochs",
+    "pruning_ratio", "multiple_of", "saliency", "weight_bits", "activation_bits", "rungs",
 )  # fmt: skip
 """Of a space what a structure says, or what no training depends on."""
 
@@ -71,12 +68,12 @@ class Job:
 
     Attributes:
         directory: of the study; holds ``model.keras`` and ``data/``.
-        structure: digest of widths and saliency.
+        structure: names the training, see :attr:`Configuration.training`.
         widths: channels to keep of each group that is cut.
         saliency: by which they are chosen.
         schedule: when the others are cut.
         precisions: the artefacts to make.
-        space: how to train.
+        space: how to train; its epochs are those from the first one on.
         loss, metric: carried, as users bring functions of their own.
         custom_objects: carried, the model's classes that are not Keras' own, by name.
         seed: of the training.
@@ -84,6 +81,7 @@ class Job:
         memory_bytes: that its process may hold; 0 is any.
         cache: of trainings, shared with other studies; None is none.
         lineage: digest of model, data and loss.
+        before: the shorter training that it goes on from; None starts from the original.
     """
 
     directory: Path
@@ -101,6 +99,7 @@ class Job:
     memory_bytes: int = 0
     cache: Cache | None = None
     lineage: str = ""
+    before: Job | None = None
 
     @property
     def folder(self) -> Path:
@@ -111,7 +110,8 @@ class Job:
     def key(self) -> str:
         """Of the training in the cache: of all that its outcome depends on."""
         space = {k: v for k, v in asdict(self.space).items() if k not in CHOICES}
-        parts = [self.lineage, self.structure, space, self.seed, version("hwsearch")]
+        before = "" if self.before is None else self.before.key
+        parts = [self.lineage, self.structure, space, self.seed, version("hwsearch"), before]
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 
@@ -130,7 +130,7 @@ class Result:
 
     Attributes:
         curve: the fine-tune's epochs.
-        train_s: its seconds.
+        train_s: its seconds; of a promotion without those before.
         artefacts: those made so far of this structure.
         notes: what the trial should say: a method that fell back, a loss that diverged.
     """
@@ -147,6 +147,8 @@ class Result:
 
 def load(folder: Path) -> Result | None:
     """The result in a folder, None where there is none."""
+    if not (folder / NETWORK).is_file():
+        return None
     try:
         found = json.loads((folder / RESULT).read_text())
     except (OSError, ValueError):
@@ -164,13 +166,7 @@ def run(job: Job) -> Result:
     from hwsearch.compress.quantize import calibrate, quantize
     from hwsearch.evaluate import FAST, fast
 
-    known = load(job.folder)
-    if known is None and job.cache is not None and job.cache.take(job.key, job.folder):
-        known = load(job.folder)
-    if known is None:
-        known = _train(job)
-        if job.cache is not None:
-            job.cache.put(job.key, [job.folder / name for name in (FLOAT, WEIGHTS, RESULT)])
+    known = _trained(job)
     missing = [p for p in job.precisions if known.of(p) is None]
     if missing:
         metric: Metric = carried.loads(job.metric)
@@ -195,6 +191,18 @@ def run(job: Job) -> Result:
     return known
 
 
+def _trained(job: Job) -> Result:
+    """What training the structure gives: at hand, or of the cache, or made now."""
+    known = load(job.folder)
+    if known is None and job.cache is not None and job.cache.take(job.key, job.folder):
+        known = load(job.folder)
+    if known is None:
+        known = _train(job)
+        if job.cache is not None:
+            job.cache.put(job.key, [job.folder / name for name in (FLOAT, NETWORK, RESULT)])
+    return known
+
+
 def _train(job: Job) -> Result:
     from hwsearch import train
     from hwsearch.compress import schedule
@@ -202,6 +210,7 @@ def _train(job: Job) -> Result:
     from hwsearch.convert import load_model, to_float_tflite
     from hwsearch.search import original as shared
 
+    before = None if job.before is None else _trained(job.before)
     started = time.monotonic()
     # The search wrote this file, from a model that ran in its own process already.
     original, space = load_model(job.directory / "model.keras", trusted=True), job.space
@@ -229,16 +238,21 @@ def _train(job: Job) -> Result:
         )
 
     epochs = space.epochs if data.targets else 0
-    model, rankings, tuned = schedule.cut(original, job.widths, rank, job.schedule, epochs, tune)
+    if job.before is not None and before is not None:
+        model = load_model(job.before.folder / NETWORK, trusted=True)
+        curve, said = before.curve, [*before.notes]
+        tuned = [tune(model, epochs - job.before.space.epochs)] if epochs else []
+    else:
+        model, ranked, tuned = schedule.cut(original, job.widths, rank, job.schedule, epochs, tune)
+        curve, said = (), [*notes, *(n for each in ranked for n in each.notes)]
     content = to_float_tflite(model)
     job.folder.mkdir(parents=True, exist_ok=True)
     _replace(job.folder / FLOAT, content)
-    weights = io.BytesIO()
-    np.savez(weights, *model.get_weights())
-    _replace(job.folder / WEIGHTS, weights.getvalue())
-    said = [*notes, *(n for each in rankings for n in each.notes)]
+    part = job.folder / f"part{os.getpid()}-{NETWORK}"
+    model.save(part)
+    part.replace(job.folder / NETWORK)
     said += [n for each in tuned for n in each.notes]
-    curve = tuple(epoch for each in tuned for epoch in each.curve)
+    curve += tuple(epoch for each in tuned for epoch in each.curve)
     seconds = time.monotonic() - started
     result = Result(curve, seconds, (), tuple(dict.fromkeys(said)))
     _write(job.folder, result)

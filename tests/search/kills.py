@@ -30,10 +30,11 @@ from search.postgres import Postgres
 from search.replay import BUDGET, replayed, value
 
 from hwsearch.candidate import Score, Trained
+from hwsearch.finalists import latest
 from hwsearch.pareto import Mode, inside, pareto
 from hwsearch.record import from_json
 from hwsearch.search.database import Database
-from hwsearch.search.rows import AGAIN, LEAF, REASON, REPEAT
+from hwsearch.search.rows import AGAIN, LEAF, REASON, REPEAT, RUNG
 from hwsearch.search.study import RESULT
 from hwsearch.search.study import trained as trained_of
 
@@ -241,15 +242,16 @@ def check(scene: Scene, said: dict[str, object]) -> dict[str, int]:
         assert known is not None and trial.values is not None
         leaf = known.candidate.configuration
         assert known.score == from_json(Score, trial.user_attrs[RESULT]["score"])
-        assert trial.values[0] == value(leaf.structure, task.precision(leaf)), "not the table's"
+        assert trial.values[0] == value(leaf.training, task.precision(leaf)), "not the table's"
         assert known.tflite.is_file()
         found[trial.number] = known
-    per_structure = Counter(
-        (t.user_attrs[RESULT]["structure"], json.dumps(t.user_attrs[RESULT]["configuration"]))
-        for t in asked
+    per_configuration = Counter(json.dumps(t.user_attrs[RESULT]["configuration"]) for t in asked)
+    promoted = Counter(
+        found[t.number].candidate.configuration.training for t in asked if t.params.get(RUNG)
     )
+    assert set(promoted.values()) <= {1}, "a training was gone on with twice"
     # The front of the list, computed anew.
-    fits = [t for t in found.values() if inside(t, BUDGET, "max")]
+    fits = [t for t in latest(list(found.values())) if inside(t, BUDGET, "max")]
     values = np.array([task.values(t) for t in fits])
     modes: list[Mode] = ["max" if d == "maximize" else "min" for d in task.directions()]
     front = {tuple(v) for v, on in zip(values.tolist(), pareto(values, modes), strict=True) if on}
@@ -260,7 +262,8 @@ def check(scene: Scene, said: dict[str, object]) -> dict[str, int]:
         "trained": len(asked),
         "enqueued again": sum(AGAIN in t.user_attrs for t in trials),
         "died twice": len(dead),
-        "trained by two at once": sum(n - 1 for n in per_structure.values()),
+        "trained by two at once": sum(n - 1 for n in per_configuration.values()),
+        "promoted": len(promoted),
         "front": len(front),
     }
     if scene.tracking:

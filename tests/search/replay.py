@@ -1,5 +1,7 @@
 """A search whose trainings replay a table: real processes and databases, nothing trained.
 
+With ``HWSEARCH_REPLAY_RUNGS=2,4`` the front's are promoted to trainings of so many epochs.
+
 As a script, ``python replay.py own URL DIRECTORY TRIALS SECONDS [TRACKING_URI]`` owns the study
 ``by-hand``, and ``python replay.py join URL DIRECTORY SECONDS`` is a worker; a training takes so
 many seconds. Both print a line of JSON at their end. The table is a function of the configuration
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import sys
 import time
@@ -70,7 +73,11 @@ def replayed(directory: Path, trials: int, workers: int = 1) -> Task:
     from dataclasses import replace
 
     chosen = task((directory / "studies" / "by-hand").absolute(), BUDGET, trials, WIDTHS)
-    return replace(chosen, workers=workers)
+    rungs = tuple(map(int, filter(None, os.environ.get("HWSEARCH_REPLAY_RUNGS", "").split(","))))
+    space = replace(chosen.space, epochs=1, rungs=rungs) if rungs else chosen.space
+    ranks = replace(chosen.pricing.ranks, space=space)
+    pricing = replace(chosen.pricing, ranks=ranks)
+    return replace(chosen, workers=workers, space=space, pricing=pricing)
 
 
 def own(url: str, directory: Path, trials: int, seconds: float, tracking: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Final trainings: the front's best are trained for longer before they are verified."""
+"""Promotions within a search, and final trainings before the front's best are verified."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from search.tasks import searching, task
+import pytest
+from search.tasks import searching, task, trials
 
 from hwsearch.budget import Budget
-from hwsearch.candidate import Score, Trained, Verified
+from hwsearch.candidate import Candidate, Score, Trained, Verified
+from hwsearch.configuration import Configuration
+from hwsearch.cost.cost import Cost
 from hwsearch.finalists import proven
 from hwsearch.search.finals import finished
+from hwsearch.search.promotion import Rungs
+from hwsearch.search.scores import Scores
 from hwsearch.search.task import Task
 from hwsearch.search.training import Artefact, Job, Result
 
@@ -20,8 +25,10 @@ BUDGET = Budget(flash="64 KiB")
 
 def short_then_long(directory: Path) -> Task:
     made = task(directory, BUDGET, 4)
-    space = replace(made.space, epochs=1, final_epochs=5)
-    return replace(made, space=space, sampler="random")
+    space = replace(made.space, epochs=1, rungs=(5,))
+    ranks = replace(made.pricing.ranks, space=space)
+    pricing = replace(made.pricing, ranks=ranks)
+    return replace(made, space=space, pricing=pricing, sampler="random")
 
 
 def train(job: Job, *_: object) -> tuple[Result | None, str]:
@@ -39,15 +46,17 @@ def train(job: Job, *_: object) -> tuple[Result | None, str]:
 
 
 def test_trials_are_short_and_the_best_are_trained_in_full(tmp_path: Path) -> None:
-    chosen = short_then_long(tmp_path)
+    chosen = replace(short_then_long(tmp_path), trials=2)  # too few to promote one
     with searching(chosen, train=train) as search:
         search.run()
         best = max(search.history(), key=lambda t: t.score.value)
+        assert best.candidate.configuration.rung == 0
         final = finished(search, best, lambda: False)
     assert final is not None
     assert math.isclose(final.score.value, best.score.value + 0.1)
     assert final.tflite.is_file() and final.tflite != best.tflite
-    assert final.candidate == best.candidate
+    assert final.candidate.number == best.candidate.number
+    assert final.candidate.configuration == replace(best.candidate.configuration, rung=1)
     assert final.train_s == best.train_s + 5
 
 
@@ -56,6 +65,7 @@ def test_a_final_training_that_fails_keeps_the_short_one_and_says_so(tmp_path: P
     ranks = chosen.pricing.ranks
     narrow = ranks.configuration([len(chosen.space.pruning_ratio) - 1] + [0] * 7)
     assert narrow.widths == (4,)
+    chosen = replace(chosen, trials=2)
     with searching(chosen, waiting=[ranks.names([7] + [0] * 7)], train=train) as search:
         search.run()
         trial = next(t for t in search.history() if t.candidate.configuration == narrow)
@@ -63,13 +73,93 @@ def test_a_final_training_that_fails_keeps_the_short_one_and_says_so(tmp_path: P
         assert "its final training failed: no memory" in search.known.failures[-1]
 
 
-def test_without_final_epochs_nothing_is_trained_again(tmp_path: Path) -> None:
+def test_without_rungs_nothing_is_trained_again(tmp_path: Path) -> None:
     chosen = task(tmp_path, BUDGET, 2)
     with searching(replace(chosen, sampler="random"), train=train) as search:
         search.run()
         best = search.history()[0]
         assert finished(search, best, lambda: False) is best
-    assert chosen.final(best.candidate.configuration) is None
+
+
+def test_the_front_is_promoted_within_the_budget_of_trainings(tmp_path: Path) -> None:
+    """One structure in three goes on; the longer score takes the place of the short one."""
+    chosen = replace(short_then_long(tmp_path), trials=12)
+    jobs: list[Job] = []
+
+    def record(job: Job, *rest: object) -> tuple[Result | None, str]:
+        jobs.append(job)
+        return train(job, *rest)
+
+    with searching(chosen, train=record) as search:
+        search.run()
+        history, front = search.history(), search.known.front
+        seen = search._memory.study.get_trials()
+        told = trials(chosen)
+        first, second = search.known.rungs.trained
+    assert len(jobs) == search.known.counts.evaluated == 12
+    longer = [job for job in jobs if job.space.epochs == 5]
+    assert len({job.structure for job in longer}) == len(longer) == second == first // 3 == 2
+    for job in longer:
+        assert job.before is not None and job.before.space.epochs == 1
+        assert job.structure == f"{job.before.structure}-1"
+        assert jobs.index(job) > [j.structure for j in jobs].index(job.before.structure)
+    promoted = {job.structure.partition("-")[0] for job in longer}
+    for t in front:
+        c = t.candidate.configuration
+        assert c.rung == (c.structure in promoted), "a short score stayed on the front"
+    by_number = {t.number: t for t in told}
+    for t in history:
+        assert by_number[t.candidate.number].params["rung"] == t.candidate.configuration.rung
+    short = [t for t in history if not t.candidate.configuration.rung]
+    assert len(short) < len(history)
+    assert {t.values[0] for t in seen if t.values} == {t.score.value for t in short}
+    assert all("rung" not in t.params for t in seen), "no sampler proposes it"
+    with searching(replace(chosen, trials=16), train=record) as again:
+        assert again.known.rungs.trained == [first, second]
+        numbers = {t.candidate.number for t in front}
+        assert {t.candidate.number for t in again.known.front} == numbers
+        again.run()
+    done = [(job.structure, job.precisions) for job in jobs]
+    assert len(set(done)) == len(done) == 16, "something was trained twice"
+
+
+def test_a_promotion_that_is_worse_makes_room_for_what_it_hid() -> None:
+    scores, one = Scores(["max", "min"]), Configuration((8,), "l1", "tflm", 8, (8,))
+    other = replace(one, widths=(12,))
+    assert scores.add(one, 1, [0.9, 10.0], True) and scores.add(other, 2, [0.8, 11.0], True)
+    assert scores.front == [1]
+    assert scores.add(replace(one, rung=1), 3, [0.7, 10.0], True)
+    assert sorted(scores.front) == [2, 3]
+    assert one in scores and scores.trial_id(one) == 3
+    assert not scores.add(one, 4, [1.0, 10.0], True), "a later short score counts for nothing"
+    assert scores.add(replace(one, rung=2), 5, [0.95, 10.0], True) and scores.front == [5]
+    assert scores.add(replace(one, rung=3), 6, [0.1, 10.0], False) and scores.front == [2]
+
+
+def test_of_the_front_the_best_third_goes_on_and_the_highest_rung_first() -> None:
+    def trained(width: int, value: float, rung: int = 0) -> Trained:
+        c = Configuration((width,), "l1", "tflm", 8, (8,), rung=rung)
+        score = Score(value, value, value, 9, "Keras")
+        return Trained(Candidate(width, c, Cost(1, 1, 1.0, None, 1)), Path("x"), score, (), 0.0)
+
+    rungs = Rungs(3, "max")
+    short = [trained(w, 0.5 + w / 100) for w in range(9)]
+    for t in short[:2]:
+        rungs.add(t.candidate.configuration)
+    assert rungs.next(lambda: pytest.fail("nobody may go on yet")) is None
+    for t in short[2:]:
+        rungs.add(t.candidate.configuration)
+    found = []
+    while (chosen := rungs.next(lambda: short[:8])) is not None:
+        found.append(chosen.widths[0])
+        rungs.begin(chosen)
+    assert found == [7, 6, 5], "the best of the front; the ninth is not of it"
+    middle = [trained(w, 0.9, rung=1) for w in found]
+    for t in middle:
+        rungs.add(t.candidate.configuration)
+    top = rungs.next(lambda: [*short, *middle])
+    assert top is not None and (top.rung, top.widths[0]) == (2, 7)
+    assert rungs.trained == [9, 3, 0]
 
 
 def test_the_winner_is_chosen_by_what_the_final_trainings_reach(tmp_path: Path) -> None:

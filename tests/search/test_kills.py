@@ -18,6 +18,16 @@ def test_a_killed_worker_database_and_owner_lose_nothing(
     check(scene, said)
 
 
+def test_promotions_outlive_kills_and_are_made_once(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWSEARCH_REPLAY_RUNGS", "2,4")
+    scene = Scene(postgres.make("promotions"), tmp_path, trials=40, seconds=0.2)
+    said = kill_at_random(scene, ("worker", "owner"), 2, postgres, None, seed=3)
+    assert sum(scene.killed.values()) == 2
+    assert check(scene, said)["promoted"] >= 5
+
+
 @pytest.mark.slow
 def test_five_kills_with_mlflow_reconciled(postgres: Postgres, tmp_path: Path) -> None:
     with mlflow_server() as server:

@@ -70,16 +70,16 @@ def test_bootstrap_finds_points_that_fit_and_the_nearest_miss(tmp_path: Path) ->
 
 def test_a_study_of_another_search_is_refused_with_the_difference(tmp_path: Path) -> None:
     url = local(tmp_path)
-    open_study(url, "s", ["maximize"], {"model": "a", "seed": 1}, [])
-    open_study(url, "s", ["maximize"], {"model": "a", "seed": 1}, [])
+    open_study(url, "s", ["maximize"], {"model": "a", "seed": 1}, {})
+    open_study(url, "s", ["maximize"], {"model": "a", "seed": 1}, {})
     with pytest.raises(StudyError, match="model: a there, b now"):
-        open_study(url, "s", ["maximize"], {"model": "b", "seed": 1}, [])
+        open_study(url, "s", ["maximize"], {"model": "b", "seed": 1}, {})
 
 
 def test_an_unreadable_study_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes(b"not a database, but long enough to be one" * 100)
     with pytest.raises(StudyError, match=r"study\.db cannot be read"):
-        open_study(local(tmp_path), "s", ["maximize"], {}, [])
+        open_study(local(tmp_path), "s", ["maximize"], {}, {})
 
 
 def test_a_study_has_one_owner(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hwsearch.data import Samples
 from hwsearch.graph import tflite
 from hwsearch.metric import metric
 from hwsearch.search.cache import Cache
-from hwsearch.search.training import FLOAT, RESULT, WEIGHTS, Job, Precision, load, run
+from hwsearch.search.training import FLOAT, NETWORK, RESULT, Job, Precision, load, run
 from hwsearch.space import Space
 from tests import digits
 
@@ -96,8 +96,28 @@ def test_another_study_takes_a_training_from_the_cache(study: Path, tmp_path: Pa
     assert [a.precision.activation_bits for a in again.artefacts] == [16]
     float_tflite = (study / "trained" / "shared" / FLOAT).read_bytes()
     assert (other / "trained" / "shared" / FLOAT).read_bytes() == float_tflite
-    kept = np.load(other / "trained" / "shared" / WEIGHTS)
-    assert kept["arr_0"].shape[-1] == 8
+    kept = keras.models.load_model(other / "trained" / "shared" / NETWORK)
+    assert kept.get_weights()[0].shape[-1] == 8
     for changed in ({"lineage": "other data"}, {"seed": 1}, {"space": Space(epochs=2)}):
         assert replace(wanted, **changed).key != wanted.key
     assert replace(wanted, space=Space(epochs=1, samples=256, weight_bits=(8,))).key == wanted.key
+
+
+def test_a_promotion_goes_on_from_the_shorter_training(study: Path, tmp_path: Path) -> None:
+    """With a learning rate of almost nothing the second rung ends with the first one's weights."""
+    still = Space(epochs=3, samples=256, learning_rate=1e-12)
+    short = job(study, structure="rung", space=Space(epochs=1, samples=256))
+    long = job(study, structure="rung-1", space=still, before=short)
+    found = run(long)  # makes the short one too: its machine may have lost it
+    first = load(short.folder)
+    assert first is not None and first.artefacts == (), "the short one is not scored again"
+    assert len(first.curve) == 1 and found.curve[:1] == first.curve and len(found.curve) == 3
+    before, after = (keras.models.load_model(j.folder / NETWORK) for j in (short, long))
+    trained = {v.path for v in after.trainable_variables}
+    for one, other in zip(before.weights, after.weights, strict=True):
+        if other.path in trained:
+            np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
+    original = keras.models.load_model(study / "model.keras").get_weights()
+    assert not np.allclose(after.get_weights()[-1], original[-1]), "the first epoch was lost"
+    assert long.key != replace(long, before=None).key
+    assert long.key != replace(long, before=replace(short, seed=1)).key
