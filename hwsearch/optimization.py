@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwsearch.arguments import aim, check_counts, check_seconds
 from hwsearch.artefacts import RunArtefacts
 from hwsearch.board import Board
-from hwsearch.budget import Budget, target
-from hwsearch.device import port_of
+from hwsearch.budget import Budget
 from hwsearch.errors import InputError
 from hwsearch.metric import Mode
 from hwsearch.objectives import cost_names
@@ -23,7 +23,6 @@ from hwsearch.outcome import outcome
 from hwsearch.pareto import choose
 from hwsearch.problem import Given, Problem, custom_objects, problem
 from hwsearch.progress import Progress
-from hwsearch.proof import emulator_of
 from hwsearch.report import Report
 from hwsearch.search import carried, children
 from hwsearch.search.bootstrap import bootstrap
@@ -40,6 +39,9 @@ from hwsearch.tuner.hypermodels import is_hypermodel, search_hypermodel
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
+
+TOLERANCE = 0.01
+CACHE_SIZE = "2 GiB"
 
 
 def optimize(
@@ -59,10 +61,10 @@ def optimize(
     timeout: float | None = None,
     trial_timeout: float | None = 1800,
     patience: int | None = None,
-    tolerance: float = 0.01,
+    tolerance: float = TOLERANCE,
     workers: int = 1,
     memory: int | str | None = None,
-    cache: int | str = "2 GiB",
+    cache: int | str = CACHE_SIZE,
     study: str | None = None,
     storage: str | None = None,
     backends: Sequence[str] | str | None = None,
@@ -95,9 +97,12 @@ def optimize(
             budget limits. Limits hold whether or not they are objectives.
         sampler: ``"front"`` (:class:`hwsearch.FrontSampler`), ``"tpe"``, ``"nsga2"``,
             ``"nsga3"``, ``"random"``, ``"grid"``, or an Optuna sampler of your own.
-        trials: configurations to evaluate; what is over budget costs none.
-        timeout: seconds after which the search ends with what it has.
-        trial_timeout: seconds after which one training is given up; it counts as failed.
+        trials: trainings, promotions (``Space.rungs``) among them; what is over budget costs none.
+        timeout: seconds after which no training is begun and those at work are given up; the
+            next call with the same ``study`` trains them anew. What is reported is verified after
+            that, and with ``Space.rungs`` up to six finalists are trained to the last rung first.
+        trial_timeout: seconds after which one training is given up; it counts as failed. A
+            longer rung's has more, in proportion to its epochs.
         patience: the search ends when the hypervolume grew by less than ``tolerance``, a share of
             itself, over so many trials; its reference point is the limits and the floor of the
             metric (the worst metric seen where there is none). None never ends it so.
@@ -132,39 +137,32 @@ def optimize(
         BudgetError: no backend can tell a cost that is limited or optimised.
     """
     started = time.monotonic()
-    on, limits = target(budget, board)
-    counts = (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0))
-    for name, value, least in (*counts, ("patience", 1 if patience is None else patience, 1)):
-        if not isinstance(value, int) or value < least:
-            raise InputError(f"{name}={value!r} is not a whole number from {least}.")
+    check_counts(1, trials=trials, workers=workers, patience=1 if patience is None else patience)
+    check_counts(0, seed=seed)
+    check_seconds(timeout=timeout, trial_timeout=trial_timeout)
     if not isinstance(tolerance, int | float) or not 0 <= tolerance < 1:
         raise InputError(f"tolerance={tolerance!r} is no share. Give 0 to below 1, e.g. 0.01.")
-    goals = objectives_of(objectives, limits)
-    warning = check(sampler, goals)
-    for name, limit in (("timeout", timeout), ("trial_timeout", trial_timeout)):
-        if limit is not None and (not isinstance(limit, int | float) or limit <= 0):
-            raise InputError(f"{name}={limit!r} is not a positive number of seconds.")
     if (study is not None and not re.fullmatch(r"[\w .+-]+", study)) or study in (".", ".."):
         raise InputError(f"study={study!r} cannot name a folder. Use letters, digits, - and _.")
-    where = device or emulator_of(on.core)
-    port_of(where)  # says so now if there is no such device
-    backends = [backends] if isinstance(backends, str) else backends
-    if backends is not None and not backends:
-        raise InputError("backends=[] leaves nothing to search. Leave it out, or name some.")
+    chosen = aim(budget, board, device, backends, space)
+    on, limits, where = chosen.board, chosen.budget, chosen.device
+    goals = objectives_of(objectives, limits)
+    warning = check(sampler, goals)
     held_bytes = share_of(workers) if memory is None else parse_bytes("memory", memory)
+    cache_bytes = parse_bytes("cache", cache)
     children.start()
     loading = preload()
-    what = space if isinstance(space, Space) or space is None else Space.load(space)
-    runtimes = None if backends is None else tuple(backends)
-    given = Given(data, validation_data, test_data, loss, metric, mode, runtimes, what, seed)
+    varied = chosen.backends, chosen.space
+    given = Given(data, validation_data, test_data, loss, metric, mode, *varied, seed)
     if is_hypermodel(model):
         others = {"workers": workers > 1, "storage": bool(storage), "memory": memory is not None}
         others |= {"patience": patience is not None, "objectives": objectives is not None}
-        others |= {"sampler": sampler != "front"}
+        others |= {"sampler": sampler != "front", "tolerance": tolerance != TOLERANCE}
+        others |= {"cache": cache != CACHE_SIZE}
         if unmeant := [f"{name}=" for name, given_too in others.items() if given_too]:
             raise InputError(
-                "a hypermodel's models are fitted one by one in this process, for one objective: "
-                f"leave {', '.join(unmeant)} out."
+                "a hypermodel's models are fitted one by one in this process, for one objective, "
+                f"and their files stay with their trials: leave {', '.join(unmeant)} out."
             )
         loading.join()
         return search_hypermodel(
@@ -183,7 +181,7 @@ def optimize(
     tracker = Tracker(tracking_uri, "hwsearch", name, Path(directory))
     loading.join()
     lineage = _digest([spec["model"], spec["data"][0], spec["goal"][0]], 32)
-    kept = Cache((Path(directory) / CACHE).absolute(), parse_bytes("cache", cache))
+    kept = Cache((Path(directory) / CACHE).absolute(), cache_bytes)
     task = Task(
         directory=home.absolute(),
         name=name,

@@ -15,7 +15,7 @@ from hwsearch.relief import reliefs, smallest_board
 from hwsearch.report import Report
 from hwsearch.search.bootstrap import Bootstrap
 from hwsearch.search.finals import finished
-from hwsearch.search.loop import Search
+from hwsearch.search.loop import ASKS_IN_A_ROW, Search
 from hwsearch.search.task import Task
 from hwsearch.verification import verify
 
@@ -117,6 +117,11 @@ def _ended(search: Search) -> list[str]:
         said.append(
             f"ended after {counts.evaluated} trials: over the last {task.patience} the "
             f"hypervolume grew by less than {task.tolerance:.1%}."
+        )
+    elif search.exhausted and counts.evaluated < task.trials:
+        said.append(
+            f"ended after {counts.evaluated} of {task.trials} trials: the last {ASKS_IN_A_ROW} "
+            "proposals were over budget or scored before. Give a wider space=, or larger limits."
         )
     return said
 

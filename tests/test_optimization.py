@@ -265,6 +265,12 @@ def test_targets_that_are_unknown_or_too_small(model: keras.Model) -> None:
             hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), **given)
 
 
+def test_what_a_hypermodel_cannot_mean_is_refused_and_not_ignored() -> None:
+    for given in ({"cache": "1 GiB"}, {"tolerance": 0.1}, {"memory": "4 GiB"}, {"patience": 3}):
+        with pytest.raises(InputError, match=f"leave {next(iter(given))}= out"):
+            hwsearch.optimize(lambda hp: None, hwsearch.Budget(flash="1 MiB"), TRAIN, **given)  # type: ignore[arg-type]
+
+
 def test_a_model_that_no_backend_runs_names_the_operator() -> None:
     inputs = keras.Input((8, 8, 4))
     x = keras.layers.Activation("gelu")(keras.layers.Conv2D(4, 3)(inputs))

@@ -152,6 +152,7 @@ def test_no_channel_groups_and_no_operators() -> None:
         {"pruning_ratio": (-0.1,)}, {"pruning_ratio": ("a",)}, {"multiple_of": ()},
         {"multiple_of": (0,)}, {"multiple_of": (2.5,)}, {"saliency": ("l3",)}, {"saliency": "l1"},
         {"weight_bits": (2,)}, {"activation_bits": (32,)}, {"activation_bits": ()},
+        {"rungs": (8, 4)}, {"rungs": (4, 4)}, {"rungs": (0.5,)}, {"rungs": 4},
         {"epochs": -1}, {"epochs": 1.5}, {"epochs": True}, {"batch_size": 0}, {"samples": -1},
         {"schedule": ("once",)}, {"schedule": ()}, {"distillation": 1.5}, {"distillation": "on"},
         {"temperature": 0.5},
@@ -163,6 +164,14 @@ def test_what_cannot_be_searched(changes) -> None:
     (name,) = changes
     with pytest.raises(SpaceError, match=rf"{name}=.*expected"):
         Space(**changes)
+
+
+def test_rungs_go_on_from_the_epochs_of_a_trial() -> None:
+    assert Space(epochs=2, rungs=[8, 24]).ladder == (2, 8, 24)  # type: ignore[arg-type]
+    assert Space(epochs=3).ladder == (3,)
+    for epochs in (0, 2, 3):
+        with pytest.raises(SpaceError, match=rf"rungs=\(2, 4\) go on from epochs={epochs}"):
+            Space(epochs=epochs, rungs=(2, 4))
 
 
 def test_lists_become_tuples() -> None:

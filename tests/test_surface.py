@@ -37,7 +37,8 @@ ORDER = [
     "track", "artefacts", "progress", "verification", "conversion", "problem",
     "compress.fitted",
     "search",
-    "finalists", "relief", "tuner", "calibrate", "calibrate_device", "outcome", "screening",
+    "finalists", "relief", "arguments", "tuner", "calibrate", "calibrate_device", "outcome",
+    "screening",
     "optimization", "comparison", "preflight", "doctor", "commands", "cli",
 ]  # fmt: skip
 """A file imports only from lines before its own; see DESIGN. The costs come before the backends,

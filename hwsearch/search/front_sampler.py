@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.budget import Budget
@@ -26,7 +25,7 @@ from hwsearch.pricing import Pricing
 from hwsearch.ranks import Decoded, Ranks, as_row
 from hwsearch.search.bootstrap import bootstrap
 from hwsearch.search.gain import Front, gains
-from hwsearch.search.study import distributions
+from hwsearch.search.proposer import Proposer
 from hwsearch.search.surrogate import Features, Surrogate
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Pool:
         return Pool(*(column[rows] for column in self.columns))
 
 
-class FrontSampler(optuna.samplers.BaseSampler):
+class FrontSampler(Proposer):
     """Asks for the configuration that is expected to gain most hypervolume, of those that fit.
 
     For studies whose parameters are those of the pricing's ranks and whose values are the
@@ -103,7 +102,8 @@ class FrontSampler(optuna.samplers.BaseSampler):
         seed: int = 0,
         told: int = 0,
     ) -> None:
-        self._pricing, self._budget = pricing, budget
+        super().__init__(pricing)
+        self._budget = budget
         self._objectives, self._original = tuple(objectives), original
         self._sign = 1.0 if mode == "max" else -1.0
         self._rng = np.random.default_rng((seed, told))
@@ -115,39 +115,13 @@ class FrontSampler(optuna.samplers.BaseSampler):
             np.zeros(0, np.uint64),
         )
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """All parameters: they are proposed together."""
-        return distributions(self._pricing.ranks.parameters)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """The parameters of the next trial."""
-        names = self._pricing.ranks.names(self._propose(study))
-        return {name: names[name] for name in search_space}
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """A parameter that is none of the space's: drawn at random."""
-        seed = int(self._rng.integers(2**31))
-        return optuna.samplers.RandomSampler(seed).sample_independent(
-            study, trial, param_name, param_distribution
-        )
-
     def reseed_rng(self) -> None:
         """Other random numbers than before, as Optuna asks of copies in threads."""
         self._rng = np.random.default_rng()
 
-    def _propose(self, study: Study) -> Ints:
+    def propose(self, study: Study, trial: FrozenTrial) -> Ints:
         """int64 [parameters]: the ranks to ask for."""
-        ranks, rng, sign = self._pricing.ranks, self._rng, self._sign
+        ranks, rng, sign = self.pricing.ranks, self._rng, self._sign
         told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         told = [t for t in told if np.isfinite(t.values).all()]
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -162,7 +136,7 @@ class FrontSampler(optuna.samplers.BaseSampler):
         taken = _keys(ranks.decode(np.concatenate([scored, busy])))
         pool = self._pool.take(~np.isin(self._pool.keys, taken))
         if len(pool.rows) == 0:  # nothing fits, or all that fits was scored
-            return bootstrap(self._pricing, self._budget, 0).nearest
+            return self._nearest
         if len(told) < FIRST or rng.random() < EXPLORED:
             return np.asarray(pool.rows[rng.integers(len(pool.rows))])
         surrogate = Surrogate.fit(Features.of(ranks, ranks.decode(scored)), metric)
@@ -192,10 +166,10 @@ class FrontSampler(optuna.samplers.BaseSampler):
         Args:
             parents: int64 [m, parameters], the front.
         """
-        ranks, rng = self._pricing.ranks, self._rng
+        ranks, rng = self.pricing.ranks, self._rng
         if self._known is None:
             drawn = [
-                bootstrap(self._pricing, self._budget, int(rng.integers(2**31))).feasible,
+                bootstrap(self.pricing, self._budget, int(rng.integers(2**31))).feasible,
                 ranks.pruned(rng, FIRST_PROPOSALS // 2),
                 ranks.random(rng, FIRST_PROPOSALS // 2),
             ]
@@ -212,11 +186,15 @@ class FrontSampler(optuna.samplers.BaseSampler):
         self._known = np.concatenate([keys, self._known[:REMEMBERED]])
         if not len(rows):
             return
-        priced = self._pricing.price(ranks.decode(rows))
+        priced = self.pricing.price(ranks.decode(rows))
         fits = (self._budget.excesses(priced) <= 0).all(axis=1)
         found = Pool(rows[fits], cost_values(priced, self._objectives)[fits], keys[fits])
         pairs = zip(self._pool.columns, found.columns, strict=True)
         self._pool = Pool(*(np.concatenate(pair) for pair in pairs))
+
+    @cached_property
+    def _nearest(self) -> Ints:
+        return bootstrap(self.pricing, self._budget, 0).nearest
 
     def _metric(self, trial: FrozenTrial) -> float:
         """The metric of a trial; where it is no objective, by its floor."""

@@ -37,8 +37,9 @@ from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
 from hwsearch.search.training import DISK_FULL, Job, Result
 
-ASKS_A_TRIAL = 20
-"""The search ends after so many asks for each trial wanted: nothing new that fits is proposed."""
+ASKS_IN_A_ROW = 300
+"""The search ends when so many proposals in a row were over budget or scored before: nothing new
+that fits is left, or the sampler does not find it."""
 
 MOST_ROWS = 1000
 """Rejected asks kept for the aggregate table."""
@@ -105,12 +106,18 @@ class Search:
     _stop: threading.Event = field(default_factory=threading.Event)
     _looked: float = -math.inf
     _free: int = 0
+    _dry: int = 0
     _error: BaseException | None = None
 
     def __post_init__(self) -> None:
         self.known = Known(self.task, self.storage)
         self._searched = studies.distributions(self.task.pricing.ranks.parameters)
         self._memory = Memory(self.sampler, self._searched, self.task.directions())
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the sampler has nothing new that fits."""
+        return self._dry >= ASKS_IN_A_ROW
 
     def resume(self) -> None:
         """Takes in what was told before, without calling back."""
@@ -183,8 +190,11 @@ class Search:
             self._look()
             if self._is_over():
                 return False
-            flight = (self._claim() or self._promote() or self._ask()) if self._free else None
-            idle = not self._free
+            idle, flight = self.exhausted or not self._free, None
+            if self._free:
+                flight = self._claim() or self._promote()
+            if flight is None and not idle:
+                flight = self._ask()
             self.on_change(self)
         if flight is not None:
             job = self.task.job(flight.leaves)
@@ -242,12 +252,10 @@ class Search:
             self.disk.evict(used)
 
     def _is_over(self) -> bool:
-        if self._stop.is_set() or self.known.counts.asked >= ASKS_A_TRIAL * self.task.trials:
-            return True
-        if self.known.stagnates:
+        if self._stop.is_set() or self.known.stagnates:
             return True
         running = TrialState.RUNNING in self.storage.unfinished.values()
-        return not (self._free or self._flights or running)
+        return not (self._flights or running or (self._free and not self.exhausted))
 
     def _claim(self) -> Flight | None:
         """A waiting trial to train; None if there is none, or it needs no training."""
@@ -293,6 +301,7 @@ class Search:
         """A trial to train of the sampler's choice; None if its choice needs no training."""
         trial = self._memory.ask()
         self.known.counts.asked += 1
+        self._dry += 1
         parameters = self.task.pricing.ranks.parameters
         row = as_row(trial.params, parameters)
         configuration = self.task.pricing.ranks.configuration(row)
@@ -320,7 +329,7 @@ class Search:
             self._memory.tell(trial, TrialState.FAIL)
             self._free = 0
             return None
-        self._asks, self._rows = {}, []
+        self._asks, self._rows, self._dry = {}, [], 0
         return self._flight(begun, trial, trial.params)
 
     def _flight(

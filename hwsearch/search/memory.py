@@ -117,9 +117,10 @@ def chosen(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) 
     front: list[int] = []
     for rows in (scored[worst[scored] <= 0], scored):
         values = np.array([trials[i].values for i in rows]).reshape(len(rows), len(modes))
-        best = rows[pareto(values, modes)]
+        mask = pareto(values, modes)
+        best = rows[mask]
         if len(best) > FRONT // 2:
-            order = best[np.argsort(values[pareto(values, modes)][:, 0], kind="stable")]
+            order = best[np.argsort(values[mask][:, 0], kind="stable")]
             best = order[np.linspace(0, len(order) - 1, FRONT // 2).round().astype(int)]
         front += best.tolist()
     missed = np.flatnonzero(worst > 0)

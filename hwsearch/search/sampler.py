@@ -17,14 +17,14 @@ trials alone; ``make bench-search`` compares drawing again with dummies behind t
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
@@ -35,6 +35,7 @@ from hwsearch.pricing import Pricing
 from hwsearch.ranks import as_row
 from hwsearch.search.bootstrap import POINTS
 from hwsearch.search.front_sampler import FrontSampler
+from hwsearch.search.proposer import Proposer
 from hwsearch.search.study import distributions
 from hwsearch.search.task import Task
 
@@ -52,6 +53,9 @@ STARTS = {"tpe": POINTS, "nsga2": POPULATION, "nsga3": POPULATION, "front": 8}
 DRAWS = 64
 """Children that NSGA draws until one fits; the last is asked for if none does."""
 
+NEEDS = {optuna.samplers.GPSampler: "torch", optuna.samplers.CmaEsSampler: "cmaes"}
+"""Packages that samplers of Optuna's import at their first ask, hours after the start."""
+
 BATCH = 256
 """Random or grid configurations costed at once."""
 
@@ -64,7 +68,8 @@ def check(given: object, objectives: Sequence[str]) -> str:
 
     Raises:
         UnknownNameError: a name that is none of :data:`NAMES`.
-        InputError: no sampler, or one that cannot search several objectives.
+        InputError: no sampler, one that cannot search several objectives, or one that needs what
+            is not installed.
     """
     if isinstance(given, str):
         if given not in NAMES:
@@ -85,6 +90,12 @@ def check(given: object, objectives: Sequence[str]) -> str:
         raise InputError(
             f"{kind} searches one objective, there are {len(objectives)}: "
             f"{', '.join(objectives)}. Give objectives= one, or another sampler."
+        )
+    needed = next((n for k, n in NEEDS.items() if isinstance(given, k)), "")
+    if needed and importlib.util.find_spec(needed) is None:
+        raise InputError(
+            f"{kind} needs {needed}, which is not installed. Run pip install {needed}, or give "
+            'sampler="front".'
         )
     ignores = (
         optuna.samplers.NSGAIISampler,
@@ -144,7 +155,7 @@ def starts(given: str | BaseSampler) -> int:
     return STARTS.get(given, 0) if isinstance(given, str) else POINTS
 
 
-class Listed(BaseSampler):
+class Listed(Proposer):
     """Configurations that fit, of a list in batches.
 
     Args:
@@ -153,19 +164,12 @@ class Listed(BaseSampler):
     """
 
     def __init__(self, pricing: Pricing, budget: Budget, batches: Iterator[Ints]) -> None:
-        self._pricing, self._budget, self._batches = pricing, budget, batches
+        super().__init__(pricing)
+        self._budget, self._batches = budget, batches
         self._last = pricing.ranks.random(np.random.default_rng(0), 1)
         self._ready: list[Ints] = []
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """All parameters."""
-        return distributions(self._pricing.ranks.parameters)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    def propose(self, study: Study, trial: FrozenTrial) -> Ints:
         """The next configuration."""
         for _ in range(DRY):
             if self._ready:
@@ -174,26 +178,13 @@ class Listed(BaseSampler):
             if rows is None:
                 break
             self._last = rows[-1:]
-            costs = self._pricing.price(self._pricing.ranks.decode(rows))
+            costs = self.pricing.price(self.pricing.ranks.decode(rows))
             fits = (self._budget.excesses(costs) <= 0).all(axis=1)
             self._ready = list(rows[fits][::-1])
-        names = self._pricing.ranks.names(self._ready.pop() if self._ready else self._last[0])
-        return {name: names[name] for name in search_space}
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """A parameter that is none of the space's: drawn at random."""
-        return optuna.samplers.RandomSampler(trial.number).sample_independent(
-            study, trial, param_name, param_distribution
-        )
+        return self._ready.pop() if self._ready else self._last[0]
 
 
-class Redrawn(BaseSampler):
+class Redrawn(Proposer):
     """A sampler that draws again until its proposal fits, so that only those are trials.
 
     Args:
@@ -202,41 +193,24 @@ class Redrawn(BaseSampler):
     """
 
     def __init__(self, inner: BaseSampler, pricing: Pricing, budget: Budget) -> None:
-        self._inner, self._pricing, self._budget = inner, pricing, budget
+        super().__init__(pricing)
+        self._inner, self._budget = inner, budget
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """All parameters: what the inner sampler draws one by one is judged with the others."""
-        return distributions(self._pricing.ranks.parameters)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """A draw that fits."""
-        inner, ranks = self._inner, self._pricing.ranks
+    def propose(self, study: Study, trial: FrozenTrial) -> Ints:
+        """A draw that fits; what the inner sampler draws one by one is judged with the rest."""
+        inner, ranks = self._inner, self.pricing.ranks
         relative = inner.infer_relative_search_space(study, trial)
-        drawn: dict[str, Any] = {}
+        others = distributions(ranks.parameters)
         for _ in range(DRAWS):
             drawn = inner.sample_relative(study, trial, relative)
-            for name, distribution in search_space.items():
+            for name, distribution in others.items():
                 if name not in drawn:
                     drawn[name] = inner.sample_independent(study, trial, name, distribution)
-            rows = np.array([as_row(drawn, ranks.parameters)], np.int64)
-            costs = self._pricing.price(ranks.decode(rows))
+            row = np.array(as_row(drawn, ranks.parameters), np.int64)
+            costs = self.pricing.price(ranks.decode(row[None]))
             if (self._budget.excesses(costs) <= 0).all():
                 break
-        return drawn
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """As the inner sampler does."""
-        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+        return row
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """As the inner sampler does."""

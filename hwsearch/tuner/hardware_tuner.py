@@ -17,13 +17,12 @@ import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.errors import FailedTrialError, FatalError, FatalRuntimeError
 
+from hwsearch.arguments import aim, check_seconds
 from hwsearch.board import Board
-from hwsearch.budget import Budget, target
+from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
 from hwsearch.cost.cost import COSTS
-from hwsearch.device import port_of
-from hwsearch.errors import HwsearchError, InputError, StudyError
-from hwsearch.proof import emulator_of
+from hwsearch.errors import HwsearchError, InputError, SpaceError, StudyError
 from hwsearch.report import Report
 from hwsearch.search import children
 from hwsearch.space import Space
@@ -109,16 +108,18 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         max_model_size: int | None = None,
     ) -> None:
         check_arguments(hypermodel, objective, budget, board)
-        self.board, self.budget = target(Budget() if budget is None else budget, board)
-        self.space = (
-            space if isinstance(space, Space) else Space() if space is None else Space.load(space)
-        )
-        self._backends = (backends,) if isinstance(backends, str) else backends
+        check_seconds(trial_timeout=trial_timeout)
+        chosen = aim(Budget() if budget is None else budget, board, device, backends, space)
+        self.board, self.budget, self._device = chosen.board, chosen.budget, chosen.device
+        self.space, self._backends = chosen.space or Space(), chosen.backends
+        if self.space.rungs:
+            raise SpaceError(
+                f"rungs={self.space.rungs}: a tuner's trials are fitted once, in full. Leave "
+                "Space.rungs out; optimize() of a trained model promotes."
+            )
         self._metric = metric
         self._given = (data, validation_data, test_data)
         self._trial_timeout = trial_timeout
-        self._device = device or emulator_of(self.board.core)
-        port_of(self._device)  # says so now if there is no such device
         self._tracking, self._tracking_uri = Path(tracking), tracking_uri
         self._session: Searched | None = None
         self._architectures: Architectures | None = None
@@ -177,7 +178,7 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self._architectures = Architectures(
             self.board,
             self.budget,
-            None if self._backends is None else tuple(self._backends),
+            self._backends,
             self.space,
             train.inputs,
         )

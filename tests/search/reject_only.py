@@ -10,7 +10,7 @@ from search.tasks import searching, task
 
 from hwsearch.budget import Budget
 from hwsearch.search import children
-from hwsearch.search.loop import ASKS_A_TRIAL
+from hwsearch.search.loop import ASKS_IN_A_ROW
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
@@ -24,7 +24,7 @@ if __name__ == "__main__":
             {
                 "asked": search.known.counts.asked,
                 "rejected": search.known.counts.rejected,
-                "expected": ASKS_A_TRIAL * chosen.trials,
+                "expected": ASKS_IN_A_ROW,
                 "children": len(children._running),
                 "modules": [m for m in ("tensorflow", "keras", "mlflow") if m in sys.modules],
                 "states": sorted({t.state.name for t in seen}),

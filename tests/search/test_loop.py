@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from search.tasks import searching, task
+from search.replay import trains
+from search.tasks import pricing, searching, task
 
 from hwsearch.budget import Budget
 from hwsearch.errors import StudyError
+from hwsearch.outcome import _ended
 from hwsearch.search.bootstrap import POINTS, bootstrap
+from hwsearch.search.loop import ASKS_IN_A_ROW
 from hwsearch.search.study import local, locked, open_study
+from hwsearch.space import Space
 
 TESTS = Path(__file__).parents[1]
 
@@ -49,6 +55,24 @@ def test_a_training_that_fails_is_a_failed_trial_and_the_search_goes_on(tmp_path
     known = search.known
     assert known.counts.failed == 2
     assert all("model.keras" in reason for reason in known.failures), known.failures
+
+
+@pytest.mark.parametrize("sampler", ["front", "tpe", "grid"])
+def test_a_space_that_holds_fewer_ends_the_search_and_it_says_so(
+    tmp_path: Path, sampler: str
+) -> None:
+    """Four configurations, fifty trials wanted: each is trained once, and none asked for ever."""
+    space = Space(pruning_ratio=(0.0, 0.5), saliency=("l1",), weight_bits=(8,),
+                  activation_bits=(8,))  # fmt: skip
+    few = task(tmp_path, Budget(flash="1 MiB"), 50)
+    few = replace(few, space=space, pricing=pricing(space), sampler=sampler)
+    with searching(few, train=trains(0.0)) as search:
+        search.run()
+        scored = {t.candidate.configuration.digest for t in search.history()}
+    assert len(scored) == 4 and search.exhausted
+    assert search.known.counts.asked <= 50 + ASKS_IN_A_ROW
+    said = _ended(search)
+    assert len(said) == 1 and re.match(r"ended after \d of 50 trials.*wider space=", said[0]), said
 
 
 def test_bootstrap_finds_points_that_fit_and_the_nearest_miss(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +200,9 @@ def test_a_users_sampler_that_ignores_pruned_trials_is_taken_with_a_note() -> No
     assert [check(name, OBJECTIVES) for name in NAMES] == [""] * len(NAMES)
     with pytest.raises(InputError, match="searches one objective"):
         check(optuna.samplers.CmaEsSampler(), OBJECTIVES)
+    if importlib.util.find_spec("torch") is None:
+        with pytest.raises(InputError, match=r"GPSampler needs torch.*pip install torch"):
+            check(optuna.samplers.GPSampler(), OBJECTIVES)
     for ending in (optuna.samplers.GridSampler({"a": [0]}), optuna.samplers.BruteForceSampler()):
         with pytest.raises(InputError, match='sampler="grid"'):
             check(ending, OBJECTIVES)

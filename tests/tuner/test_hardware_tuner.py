@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ from hypermodel import BUDGET, SPACE, Digits, data, search, tuner
 from keras_tuner.engine.trial import TrialStatus
 
 import hwsearch
-from hwsearch.errors import BudgetError, DataError, InputError, ModelError, StudyError
+from hwsearch.errors import (
+    BudgetError,
+    DataError,
+    InputError,
+    ModelError,
+    SpaceError,
+    StudyError,
+)
 
 Searched = tuple[hwsearch.HardwareTuner, Digits, Path]
 
@@ -204,6 +212,9 @@ def test_models_that_cannot_be_deployed_or_scored(tmp_path: Path) -> None:
         ({"budget": None, "board": None}, InputError, "budget="),
         ({"budget": 4}, BudgetError, "int"),
         ({"device": "toaster"}, InputError, "toaster"),
+        ({"backends": []}, InputError, "backends="),
+        ({"trial_timeout": 0}, InputError, "trial_timeout=0"),
+        ({"space": replace(SPACE, rungs=(4,))}, SpaceError, r"rungs=\(4,\)"),
     ],
 )
 def test_arguments_that_cannot_be_meant(
