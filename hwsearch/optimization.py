@@ -15,7 +15,7 @@ from hwsearch.arguments import aim, check_counts, check_seconds
 from hwsearch.artefacts import RunArtefacts
 from hwsearch.board import Board
 from hwsearch.budget import Budget
-from hwsearch.errors import InputError
+from hwsearch.errors import InputError, SpaceError
 from hwsearch.metric import Mode
 from hwsearch.objectives import cost_names
 from hwsearch.objectives import objectives as objectives_of
@@ -146,6 +146,11 @@ def optimize(
         raise InputError(f"study={study!r} cannot name a folder. Use letters, digits, - and _.")
     chosen = aim(budget, board, device, backends, space)
     on, limits, where = chosen.board, chosen.budget, chosen.device
+    if data is None and chosen.space is not None and chosen.space.rungs:
+        raise SpaceError(
+            f"rungs={chosen.space.rungs} promote fine-tunes, and without data nothing is "
+            "fine-tuned. Give data=(x, y), or leave Space.rungs out."
+        )
     goals = objectives_of(objectives, limits)
     warning = check(sampler, goals)
     held_bytes = share_of(workers) if memory is None else parse_bytes("memory", memory)

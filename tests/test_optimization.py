@@ -260,6 +260,7 @@ def test_targets_that_are_unknown_or_too_small(model: keras.Model) -> None:
         ({"sampler": optuna.samplers.TPESampler}, "sampler is a"),
         ({"patience": 0}, "patience=0"),
         ({"tolerance": 2}, "tolerance=2"),
+        ({"space": hwsearch.Space(rungs=(4,))}, r"rungs=\(4,\).*data=\(x, y\)"),
     ):
         with pytest.raises(InputError, match=said):
             hwsearch.optimize(model, hwsearch.Budget(flash="1 MiB"), **given)
