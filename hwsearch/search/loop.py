@@ -188,13 +188,10 @@ class Search:
         """One ask or one waiting trial; False when there is nothing more to do."""
         with self._lock:
             self._look()
-            if self._is_over():
+            flight = self._next()
+            if flight is None and self._is_over():
                 return False
-            idle, flight = self.exhausted or not self._free, None
-            if self._free:
-                flight = self._claim() or self._promote()
-            if flight is None and not idle:
-                flight = self._ask()
+            idle = self.exhausted or not self._free
             self.on_change(self)
         if flight is not None:
             job = self.task.job(flight.leaves)
@@ -251,7 +248,14 @@ class Search:
             used |= {t.candidate.configuration.training for t in self.known.front}
             self.disk.evict(used)
 
+    def _next(self) -> Flight | None:
+        """What to train next; None if nothing may, or what was proposed needs no training."""
+        if self._stop.is_set() or self.known.stagnates or not self._free:
+            return None
+        return self._claim() or self._promote() or (None if self.exhausted else self._ask())
+
     def _is_over(self) -> bool:
+        """Whether nothing can come any more, where nothing is to be trained now."""
         if self._stop.is_set() or self.known.stagnates:
             return True
         running = TrialState.RUNNING in self.storage.unfinished.values()

@@ -29,7 +29,8 @@ class Scores:
     def __init__(self, modes: Sequence[Mode]) -> None:
         self._signs = np.array([-1.0 if mode == "max" else 1.0 for mode in modes])
         self._row_of: dict[str, int] = {}
-        self._ids, self._rungs, self._fits = array("q"), array("b"), array("b")
+        self._firsts, self._ids = array("q"), array("q")  # at the first rung, at the highest
+        self._rungs, self._fits = array("b"), array("b")
         self._values = array("d")
         self._front: list[int] = []
 
@@ -44,8 +45,11 @@ class Scores:
         return len(self._ids)
 
     def trial_id(self, configuration: Configuration) -> int | None:
-        """The trial that scored it last; None if none did at its rung or a higher one."""
-        return self._ids[self._row_of[configuration.digest]] if configuration in self else None
+        """The trial that scored it at its rung, or at a higher one; None if none did."""
+        if configuration not in self:
+            return None
+        row = self._row_of[configuration.digest]
+        return self._ids[row] if configuration.rung else self._firsts[row]
 
     def add(
         self, configuration: Configuration, trial_id: int, values: Iterable[float], fits: bool
@@ -63,6 +67,7 @@ class Scores:
         signed = self._signs * np.fromiter(values, np.float64)
         row = self._row_of.setdefault(configuration.digest, len(self))
         if row == len(self):
+            self._firsts.append(trial_id)
             self._ids.append(trial_id)
             self._rungs.append(configuration.rung)
             self._fits.append(fits)

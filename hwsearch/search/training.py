@@ -218,6 +218,8 @@ def _train(job: Job) -> Result:
     evidence = Evidence(data, loss, job.seed)
     teacher, notes = shared.taught(job.directory, original, data, loss, space)
 
+    done = 0 if job.before is None else job.before.space.epochs
+
     def rank(model: Any, groups: Any) -> Saliency:
         if model is original:
             return shared.ranked(job.directory, model, groups, job.saliency, evidence)
@@ -232,7 +234,7 @@ def _train(job: Job) -> Result:
             learning_rate=space.learning_rate,
             batch_size=space.batch_size,
             samples=space.samples,
-            seed=job.seed,
+            seed=job.seed + done,  # a promotion draws other samples than the epochs before
             distillation=teacher,
             patience=train.patience(epochs),
         )
@@ -241,7 +243,7 @@ def _train(job: Job) -> Result:
     if job.before is not None and before is not None:
         model = load_model(job.before.folder / NETWORK, trusted=True)
         curve, said = before.curve, [*before.notes]
-        tuned = [tune(model, epochs - job.before.space.epochs)] if epochs else []
+        tuned = [tune(model, epochs - done)] if epochs else []
     else:
         model, ranked, tuned = schedule.cut(original, job.widths, rank, job.schedule, epochs, tune)
         curve, said = (), [*notes, *(n for each in ranked for n in each.notes)]

@@ -132,7 +132,8 @@ def test_a_promotion_that_is_worse_makes_room_for_what_it_hid() -> None:
     assert scores.front == [1]
     assert scores.add(replace(one, rung=1), 3, [0.7, 10.0], True)
     assert sorted(scores.front) == [2, 3]
-    assert one in scores and scores.trial_id(one) == 3
+    assert one in scores and scores.trial_id(one) == 1, "a repeat is told the first rung's score"
+    assert scores.trial_id(replace(one, rung=1)) == 3
     assert not scores.add(one, 4, [1.0, 10.0], True), "a later short score counts for nothing"
     assert scores.add(replace(one, rung=2), 5, [0.95, 10.0], True) and scores.front == [5]
     assert scores.add(replace(one, rung=3), 6, [0.1, 10.0], False) and scores.front == [2]
