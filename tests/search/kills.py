@@ -118,11 +118,16 @@ class Scene:
         )
 
     def found_or_none(self) -> list[FrozenTrial]:
-        """The same; nothing while there are no tables."""
+        """The same; nothing while there are no tables: Optuna would make some under the owner's
+        hands."""
+        base = Database(self.url)
         try:
+            base.check()
             return self.found()
         except Exception:
             return []
+        finally:
+            base.close()
 
     def found(self) -> list[FrozenTrial]:
         """The study's trials, as Optuna reads them; what was told before has to be as it was."""
