@@ -28,6 +28,13 @@ T = TypeVar("T")
 PATIENCE_S = 120.0
 """A database that went away is waited for so long: PostgreSQL restarts within seconds."""
 
+START_S = 15.0
+"""A database that does not answer yet is waited for so long: it may be starting with its users."""
+
+_STARTING = ("refused", "starting up", "not yet accepting", "shutting down", "recovery mode",
+             "server closed", "terminating connection")  # fmt: skip
+"""Words of PostgreSQL's errors while it starts or stops."""
+
 _FULL = ("disk", "full", "No space")
 """Words of errors that waiting does not mend."""
 
@@ -90,16 +97,22 @@ class Database:
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
 
-    @contextlib.contextmanager
-    def making(self) -> Iterator[optuna.storages.RDBStorage]:
-        """Optuna's storage with all tables made, held by one process at a time.
+    def make(self, work: Callable[[optuna.storages.RDBStorage], T]) -> T:
+        """Does work with Optuna's storage, all tables made, one process at a time.
+
+        Again, from its beginning, while the database starts: ``work`` looks first.
 
         Raises:
             StudyError: unreachable, or made by another version of Optuna.
         """
-        with self._said(), self._alone(), self.optuna() as storage:
-            metadata.create_all(self.engine)
-            yield storage
+
+        def attempt() -> T:
+            with self._alone(), self.optuna() as storage:
+                metadata.create_all(self.engine)
+                return work(storage)
+
+        with self._said():
+            return self._started(attempt)
 
     @contextlib.contextmanager
     def optuna(self, create: bool = True) -> Iterator[optuna.storages.RDBStorage]:
@@ -120,7 +133,9 @@ class Database:
         file = sa.make_url(self.url).database if self.is_sqlite else None
         with self._said():
             is_missing = bool(file) and not Path(str(file)).is_file()  # connecting makes one
-            if is_missing or not sa.inspect(self.engine).has_table(searches.name):
+            if is_missing or not self._started(
+                lambda: sa.inspect(self.engine).has_table(searches.name)
+            ):
                 raise StudyError(
                     f"there is no study in {self.name}. Start hwsearch.optimize(storage=…) first, "
                     "and give the worker the same address."
@@ -177,6 +192,18 @@ class Database:
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
+    def _started(self, attempt: Callable[[], T]) -> T:
+        """Its outcome; tried again for :data:`START_S` while the database only now starts."""
+        end = time.monotonic() + START_S
+        while True:
+            try:
+                return attempt()
+            except Exception as error:  # Optuna's, with the driver's within
+                words = _words(error)
+                if time.monotonic() > end or not any(word in words for word in _STARTING):
+                    raise
+            time.sleep(0.5)
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Two creations at once crash: the second waits for the first."""
@@ -193,7 +220,8 @@ class Database:
             try:
                 yield
             finally:
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(7_461_025)))
+                with contextlib.suppress(DBAPIError):  # one that broke holds no lock any more
+                    connection.execute(sa.select(sa.func.pg_advisory_unlock(7_461_025)))
 
     @contextlib.contextmanager
     def _said(self) -> Iterator[None]:

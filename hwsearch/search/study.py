@@ -83,18 +83,21 @@ def open_study(
     """
     wanted = json.loads(json.dumps(spec))
     base = Database(url)
+
+    def opened(storage: optuna.storages.RDBStorage) -> tuple[int, Mapping[str, Any]]:
+        study = optuna.create_study(
+            study_name=name, storage=storage, directions=directions, load_if_exists=True
+        )
+        if SPEC not in study.user_attrs:
+            study.set_user_attr(SPEC, wanted)
+        return study._study_id, study.user_attrs[SPEC]
+
     with ExitStack() as failing:
         failing.callback(base.close)
-        with base.making() as storage:
-            study = optuna.create_study(
-                study_name=name, storage=storage, directions=directions, load_if_exists=True
-            )
-            known = study.user_attrs.get(SPEC)
-            if known is None:
-                study.set_user_attr(SPEC, wanted)
-        _check_same(name, known or wanted, wanted)
+        study_id, known = base.make(opened)
+        _check_same(name, known, wanted)
         failing.pop_all()
-    return Storage(base, study._study_id, distributions)
+    return Storage(base, study_id, distributions)
 
 
 def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -11,9 +11,11 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState, create_trial
+from search.postgres import Postgres
 
 from hwsearch.errors import StudyError
 from hwsearch.ranks import Parameter
+from hwsearch.search import database
 from hwsearch.search.database import Database
 from hwsearch.search.rows import AGAIN, DEATHS, REASON, REPEAT
 from hwsearch.search.storage import Begun, Storage
@@ -217,11 +219,30 @@ def test_a_database_of_another_version_is_named(url: str) -> None:
         base.check()
 
 
-def test_a_database_that_cannot_be_reached_is_named_without_its_password() -> None:
+def test_a_database_that_only_now_starts_is_waited_for(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.make("starting")
+    postgres.kill()
+    monkeypatch.setattr(database, "START_S", 0.0)
+    with pytest.raises(StudyError, match=r"refused|server closed|starting up|not yet"):
+        opened(url)
+    monkeypatch.setattr(database, "START_S", 60.0)
+    late = threading.Timer(1.0, postgres.start)
+    late.start()
+    try:
+        opened(url)
+    finally:
+        late.join()
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database, "START_S", 0.0)
     base = Database("postgresql+psycopg://me:secret@127.0.0.1:9/none")
     with pytest.raises(StudyError, match=r"me:\*\*\*@127\.0\.0\.1:9") as caught:
-        with base.making():
-            pass
+        base.make(lambda storage: None)
     assert "secret" not in str(caught.value)
     with pytest.raises(StudyError, match="postgresql\\+psycopg://user@host"):
         Database("mongodb://x")
