@@ -19,7 +19,7 @@ from hwsearch.search import database
 from hwsearch.search.database import Database
 from hwsearch.search.rows import AGAIN, DEATHS, REASON, REPEAT
 from hwsearch.search.storage import Begun, Storage
-from hwsearch.search.study import open_study
+from hwsearch.search.study import distributions, open_study
 
 PARAMETERS = [Parameter("prune/a", 5, True), Parameter("backend", 3, False)]
 ROW = {"prune/a": 2, "backend": 1}
@@ -36,7 +36,9 @@ def _closed() -> Iterator[None]:
 
 
 def opened(url: str, trials: int = 10, worker: str = "w") -> Storage:
-    storage = open_study(url, "s", ["maximize", "minimize"], {"model": "m"}, PARAMETERS)
+    storage = open_study(
+        url, "s", ["maximize", "minimize"], {"model": "m"}, distributions(PARAMETERS)
+    )
     storage.worker = worker
     OPEN.append(storage.base)
     storage.start(trials, b"", [])
