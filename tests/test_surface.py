@@ -48,6 +48,8 @@ UPWARDS = {
     # Drawn and written by name of a Report's method, so that a report can be made without them.
     ("explanation", "report"), ("table", "report"), ("plot_model", "report"), ("plot", "report"),
     ("page", "report"), ("export", "report"), ("choice", "report"), ("choice", "export"),
+    # The compiler chooses formats by its own costs, which are put together from its layers.
+    ("codegen", "backends"),
 }  # fmt: skip
 """Imports for a type's sake, or inside a function, that go the other way; with the reason."""
 

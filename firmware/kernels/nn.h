@@ -140,7 +140,13 @@ void nn_dot_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, co
 void nn_dot4_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
 void nn_dot4_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
 
-typedef void (*nn_dot_t)(const int16_t *, const int8_t *, uint32_t, const int32_t *, int32_t *);
+/* The same with a byte for the two values of a channel: the lower nibble is the first one's place in a palette of 16.
+ * The NN_PALETTE_VALUES values before the patch are the pairs that each byte stands for; nn_palette_s8.c. */
+#define NN_PALETTE_VALUES 512
+void nn_dot_palette_4x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias,
+                        int32_t *acc);
+void nn_dot_palette_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias,
+                        int32_t *acc);
 
 #if NN_DSP
 /* Four pixels by all pairs of channels, with requantization to int8's whole range, of a narrow layer. The kernels know
@@ -162,14 +168,42 @@ typedef struct {
 
 void nn_block_s8(nn_block_t *block);
 void nn_block4_s8(nn_block_t *block);
+void nn_block_palette_s8(nn_block_t *block);
 #endif
 
-/* Convolution; patch has 4 * k values, k = kernel_h * kernel_w * in_c rounded up to even (to 4 with int4 weights).
+/* How the weights of a convolution or dense layer lie in memory, and the loops that read them so. A vector is a patch
+ * of one pixel. */
+typedef struct {
+    void (*dot)(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
+#if NN_DSP
+    void (*block)(nn_block_t *block);
+#endif
+    uint32_t group_bytes; /* of a group of two channels */
+    uint32_t whole;       /* values that a patch is rounded up to */
+} nn_storage_t;
+
+extern const nn_storage_t nn_int8, nn_int8_vector, nn_int4, nn_int4_vector, nn_palette, nn_palette_vector;
+
+/* Convolution; patch has 4 * k values, k = kernel_h * kernel_w * in_c rounded up to storage->whole.
  * out may lie before in, as the planner says (hwsearch/codegen/overlap.py). */
-void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, nn_dot_t dot, uint32_t group_bytes, int32_t in_zero,
+void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, const nn_storage_t *storage, int32_t in_zero,
                 const int8_t *weights, const int8_t *in, int8_t *out, int16_t *patch);
-void nn_dense_s8(uint32_t in_c, uint32_t out_c, const nn_requant_t *q, nn_dot_t dot, uint32_t group_bytes,
+void nn_dense_s8(uint32_t in_c, uint32_t out_c, const nn_requant_t *q, const nn_storage_t *storage,
                  const int8_t *weights, const int8_t *in, int8_t *out, int16_t *patch);
+
+/* The same with at most 16 distinct weights; scratch has NN_PALETTE_VALUES values more than the patch. */
+void nn_palette_conv_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zero, const int8_t palette[16],
+                        const int8_t *weights, const int8_t *in, int8_t *out, int16_t *scratch);
+void nn_palette_dense_s8(uint32_t in_c, uint32_t out_c, const nn_requant_t *q, const int8_t palette[16],
+                         const int8_t *weights, const int8_t *in, int8_t *out, int16_t *scratch);
+
+/* The same without the weights that are zero. rows, per output channel: how many fours of weights it has (16 bits), and
+ * of each four the steps (16 bits: a nibble each, the first lowest; how many values further than the last weight) and
+ * the weights. Little-endian, nothing aligned. */
+void nn_sparse_conv_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_zero, const uint8_t *rows,
+                       const int8_t *in, int8_t *out, int16_t *patch);
+void nn_sparse_dense_s8(uint32_t in_c, uint32_t out_c, const nn_requant_t *q, const uint8_t *rows, const int8_t *in,
+                        int8_t *out, int16_t *patch);
 
 /* Depthwise convolution, channel by channel; weights [channel][kernel_h][kernel_w]; rows is a ring of
  * (kernel_h - 1) * dilation_h + 1 rows of `row` values each: in_w and padding, even. out == in is allowed. */

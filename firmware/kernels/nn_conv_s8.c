@@ -168,13 +168,14 @@ static void clamp(const nn_requant_t *q, uint32_t count, uint32_t channels, int8
 }
 #endif
 
-void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, nn_dot_t dot, uint32_t group_bytes, int32_t in_zero,
+void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, const nn_storage_t *storage, int32_t in_zero,
                 const int8_t *weights, const int8_t *in, int8_t *out, int16_t *patch)
 {
     const uint32_t values = (uint32_t)w->kernel_h * w->kernel_w * w->in_c;
-    const uint32_t groups = (group_bytes == 4U) ? ((values + 1U) / 2U) : (2U * ((values + 3U) / 4U));
+    const uint32_t whole = storage->whole;
+    const uint32_t groups = ((values + whole - 1U) & ~(whole - 1U)) / 2U;
     const uint32_t total = (uint32_t)w->out_h * w->out_w;
-    const uint32_t pair_bytes = groups * group_bytes;
+    const uint32_t pair_bytes = groups * storage->group_bytes;
     const uint32_t channels = w->out_c;
     int32_t acc[2 * NN_PIXELS];
     int32_t top = -w->pad_top;
@@ -201,11 +202,7 @@ void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, nn_dot_t dot, uint3
         if ((pixels == NN_PIXELS) && (paired != 0U)) {
             nn_block_t block = {patch, weights, &patch[(groups & 3U) * GROUP_STRIDE], &patch[groups * GROUP_STRIDE],
                                 q->bias, q->multiplier, q->shift, to, channels, (2 * q->zero_point) + 1, 0, paired};
-            if (group_bytes == 4U) {
-                nn_block_s8(&block);
-            } else {
-                nn_block4_s8(&block);
-            }
+            storage->block(&block);
             if ((q->min > -128) || (q->max < 127)) {
                 clamp(q, paired, channels, to);
             }
@@ -213,7 +210,7 @@ void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, nn_dot_t dot, uint3
         }
 #endif
         for (; c < channels; c += 2U) {
-            dot(patch, &weights[(c / 2U) * pair_bytes], groups, &q->bias[c], acc);
+            storage->dot(patch, &weights[(c / 2U) * pair_bytes], groups, &q->bias[c], acc);
             store(q, c, channels, pixels, acc, to);
         }
         to += pixels * channels;

@@ -4,67 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwsearch.codegen import calls16, packing, tables
+from hwsearch.codegen import calls16, tables, weighted
 from hwsearch.codegen import fixed_point as fp
-from hwsearch.codegen.emit import Source, float_text
-from hwsearch.codegen.layers import UNARY, Layer, Window, row_values
+from hwsearch.codegen.emit import float_text
+from hwsearch.codegen.layers import UNARY
 from hwsearch.codegen.refuse import mean_span
-from hwsearch.codegen.scaling import (
-    NARROW_SHIFT,
-    Requantization,
-    activation_range,
-    params,
-    requantization,
-)
-from hwsearch.graph import BITS, Op
-from hwsearch.graph.tflite import TfliteModel
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where a call is written.
-
-    Attributes:
-        model, source: what is compiled, and into what.
-        layer: the layer; ``index`` its number.
-        at: gives the C expression of a tensor.
-        scratch: the C expression of the layer's scratch buffer.
-    """
-
-    model: TfliteModel
-    source: Source
-    layer: Layer
-    index: int
-    at: Callable[[int], str]
-    scratch: str
-
-    @property
-    def op(self) -> Op:
-        """The operator that the layer computes."""
-        return self.model.graph.ops[self.layer.op_index]
-
-    @property
-    def bits(self) -> int:
-        """Of the activations that the layer reads."""
-        return BITS[self.model.graph.tensors[self.layer.inputs[0]].dtype]
-
-    @property
-    def suffix(self) -> str:
-        """Of the kernels for these activations."""
-        return "s16" if self.bits == 16 else "s8"
-
-    def call(self, kernel: str, file: str, arguments: list[str], note: str = "") -> None:
-        """Append the statement."""
-        made = self.model.graph.tensors[self.layer.output]
-        shape = "x".join(str(n) for n in made.shape)
-        comment = f"{self.index} {self.op.kind}: {shape} {made.dtype}{', ' + note if note else ''}"
-        self.source.call(comment, kernel, file, arguments)
+from hwsearch.codegen.scaling import NARROW_SHIFT, activation_range, params
+from hwsearch.codegen.site import Site, window_of
+from hwsearch.graph import BITS
 
 
 def write(site: Site) -> None:
@@ -72,125 +23,11 @@ def write(site: Site) -> None:
     _WRITERS[site.layer.kind](site)
 
 
-def _window(site: Site, window: Window) -> str:
-    top, left = window.padding
-    if site.layer.pad_index >= 0:
-        amounts = site.model.constant(site.model.graph.ops[site.layer.pad_index].inputs[1])
-        top, left = int(amounts[1][0]), int(amounts[2][0])
-    return site.source.structure(
-        "nn_window_t",
-        f"window_{site.index}",
-        {
-            "in_h": window.image[0], "in_w": window.image[1], "in_c": window.channels_in,
-            "out_h": window.made[0], "out_w": window.made[1], "out_c": window.channels_out,
-            "kernel_h": window.kernel[0], "kernel_w": window.kernel[1],
-            "stride_h": window.stride[0], "stride_w": window.stride[1],
-            "dilation_h": window.dilation[0], "dilation_w": window.dilation[1],
-            "pad_top": top, "pad_left": left,
-        },
-        28,
-    )  # fmt: skip
-
-
-def _requant(site: Site, q: Requantization) -> str:
-    source, i = site.source, site.index
-    bias_type = np.int64 if site.bits == 16 else np.int32
-    bias = source.array(f"bias_{i}", packing.even(q.bias.astype(bias_type)), "bias")
-    multiplier = source.array(
-        f"multiplier_{i}", packing.even(q.multiplier.astype(np.int32)), "requantization"
-    )
-    shift = source.array(f"shift_{i}", packing.even(q.shift.astype(np.int8)), "requantization")
-    fields = {
-        "bias": bias, "multiplier": multiplier, "shift": shift, "min": q.low, "max": q.high,
-    }  # fmt: skip
-    if site.bits == 16:
-        return source.structure("nn_requant16_t", f"requant_{i}", fields, 24)
-    fields |= {"zero_point": q.zero_point, "narrow": int(q.narrow)}
-    return source.structure("nn_requant_t", f"requant_{i}", fields, 28)
-
-
-def _weights(site: Site) -> tuple[NDArray[Any], int]:
-    """(int8 [channels, values], bits)."""
-    tensor = site.op.inputs[1]
-    weights = site.model.constant(tensor)
-    bits = BITS[site.model.graph.tensors[tensor].dtype]
-    if site.op.kind == "depthwise_conv_2d":
-        return weights.reshape(-1, weights.shape[-1]).T, bits
-    return weights.reshape(weights.shape[0], -1), bits
-
-
-def _conv(site: Site) -> None:
-    window = site.layer.window
-    assert window is not None
-    weights, bits = _weights(site)
-    read = site.layer.inputs[0]
-    bias = 3 if site.op.kind == "transpose_conv" else 2
-    q = requantization(site.model, site.op, read, weights, bias)
-    permute = site.bits == 8 and site.op.kind != "transpose_conv"
-    packed = packing.pack(weights, window.channels_in, bits, permute)
-    name = site.source.array(f"weights_{site.index}", packed, "weights", 4)
-    requant, zero = _requant(site, q), str(params(site.model, read)[1])
-    pixels = "1x2" if site.layer.kind == "dense" else "4x2"
-    dot = [f"nn_dot{'4' if bits == 4 else ''}_{pixels}", "2U" if bits == 4 else "4U"]
-    places = [name, site.at(read), site.at(site.layer.output), site.scratch]
-    note = "int4 weights" if bits == 4 else ""
-    if site.bits == 16:
-        span = [f"{_chunk(weights, len(packed))}U"]
-        if site.layer.kind == "dense":
-            sizes = [f"{weights.shape[1]}U", f"{weights.shape[0]}U"]
-            site.call("nn_dense_s16", "nn_conv_s16", [*sizes, requant, *span, *places])
-        elif site.op.kind == "transpose_conv":
-            arguments = [_window(site, window), requant, *span, *places]
-            site.call("nn_transpose_conv_s16", "nn_transpose_conv_s16", arguments)
-        else:
-            site.call(
-                "nn_conv_s16", "nn_conv_s16", [_window(site, window), requant, *span, *places]
-            )
-        return
-    if site.layer.kind == "dense":
-        sizes = [f"{weights.shape[1]}U", f"{weights.shape[0]}U"]
-        site.call("nn_dense_s8", "nn_dense_s8", [*sizes, requant, *dot, *places], note)
-    elif site.op.kind == "transpose_conv":
-        arguments = [_window(site, window), requant, zero, *places]
-        site.call("nn_transpose_conv_s8", "nn_transpose_conv_s8", arguments)
-    else:
-        arguments = [_window(site, window), requant, *dot, zero, *places]
-        site.call("nn_conv_s8", "nn_conv_s8", arguments, note)
-
-
-def _chunk(weights: NDArray[Any], packed: int) -> int:
-    """Groups whose sum of products with int16 activations fits 32 bits, for every channel."""
-    largest = int(np.abs(weights.astype(np.int64)).max(initial=1)) * 32768 * 2
-    return max(1, (2**31 - 1) // largest)
-
-
-def _depthwise(site: Site) -> None:
-    window = site.layer.window
-    assert window is not None
-    weights, _ = _weights(site)
-    read = site.layer.inputs[0]
-    q = requantization(site.model, site.op, read, weights, 2)
-    name = site.source.array(
-        f"weights_{site.index}", np.ascontiguousarray(weights.astype(np.int8)), "weights"
-    )
-    zero = [] if site.bits == 16 else [str(params(site.model, read)[1])]
-    places = [name, site.at(read), site.at(site.layer.output), site.scratch]
-    arguments = [
-        _window(site, window),
-        _requant(site, q),
-        *zero,
-        *places,
-        f"{row_values(window)}U",
-    ]
-    kernel = f"nn_depthwise_{site.suffix}"
-    site.call(kernel, kernel, arguments)
-
-
 def _pool(site: Site) -> None:
     assert site.layer.window is not None
     low, high = activation_range(site.model, site.layer.output, site.op.activation)
     name = "average" if site.op.kind.startswith("average") else "max"
-    arguments = [_window(site, site.layer.window), str(low), str(high)]
+    arguments = [window_of(site, site.layer.window), str(low), str(high)]
     places = [site.at(site.layer.inputs[0]), site.at(site.layer.output)]
     site.call(f"nn_{name}_pool_{site.suffix}", f"nn_pool_{site.suffix}", [*arguments, *places])
 
@@ -355,7 +192,8 @@ def _concat(site: Site) -> None:
 
 
 _WRITERS: dict[str, Callable[[Site], None]] = {
-    "conv_2d": _conv, "dense": _conv, "transpose_conv": _conv, "depthwise_conv_2d": _depthwise,
+    "conv_2d": weighted.conv, "dense": weighted.conv, "transpose_conv": weighted.conv,
+    "depthwise_conv_2d": weighted.depthwise,
     "average_pool_2d": _pool, "max_pool_2d": _pool, "add": _binary, "sub": _binary, "mul": _binary,
     "softmax": _softmax, "mean": _mean, "pad": _pad, "concatenation": _concat,
     **dict.fromkeys(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.codegen import fixed_point as fp
 from hwsearch.codegen.scaling import params
+from hwsearch.codegen.site import Site
 from hwsearch.codegen.tables import limits
 from hwsearch.graph.graph import BITS
-
-if TYPE_CHECKING:
-    from hwsearch.codegen.calls import Site
 
 POWER_OF_TWO = 1e-3
 """How near to an integer log2 of a scale must be for TFLite to call it a power of two."""

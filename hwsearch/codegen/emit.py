@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-C_TYPES = {name: f"{name}_t" for name in ("int8", "int16", "uint16", "int32", "int64")}
+C_TYPES = {name: f"{name}_t" for name in ("int8", "uint8", "int16", "uint16", "int32", "int64")}
 C_TYPES["float32"] = "float"
 LINE = 110
 """Columns that arrays are wrapped at."""

@@ -18,6 +18,9 @@ MEAN_BYTES = 32
 RESCALE_BYTES = 32
 """``sizeof`` of the structures of nn.h; those of int16 weighted layers are 4 smaller."""
 
+DOT = ("nn_dot", "nn_dot_dsp")
+"""Files of the inner loops of convolutions and dense layers."""
+
 _WEIGHTED = frozenset({"conv_2d", "dense", "depthwise_conv_2d", "transpose_conv"})
 _SHARED_S16 = {"logistic": 512, "tanh": 512, "softmax": 2052}
 """Tables of int16 operators, in flash once however many layers use them."""
@@ -89,9 +92,9 @@ def _files(graph: Graph, layer: Layer) -> tuple[str, ...]:
     if "float32" in (made, *(graph.tensors[i].dtype for i in layer.inputs)):
         return ("nn_float",)
     if kind == "dense":
-        return ("nn_conv_s16" if suffix == "s16" else "nn_dense_s8", "nn_dot")
+        return ("nn_conv_s16" if suffix == "s16" else "nn_dense_s8", *DOT)
     if kind in ("conv_2d", "transpose_conv"):
-        return (f"nn_{kind.removesuffix('_2d')}_{suffix}", "nn_dot")
+        return (f"nn_{kind.removesuffix('_2d')}_{suffix}", *DOT)
     if kind in ("pad", "concatenation"):
         return ("nn_copy",)
     families = {

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwsearch.codegen.calls import Site, write
+from hwsearch.codegen.calls import write
 from hwsearch.codegen.dead import without_dead_channels
 from hwsearch.codegen.emit import C_TYPES, Source, float_text, number
+from hwsearch.codegen.formats import checked
 from hwsearch.codegen.memory import Memory, memory
 from hwsearch.codegen.refuse_numbers import refusals_of
+from hwsearch.codegen.site import Site
 from hwsearch.errors import RefusedError
 from hwsearch.graph.tflite import TfliteModel, read
 
 KERNELS = Path(__file__).parents[1] / "firmware" / "kernels"
 """Where the kernel sources lie."""
 
+_DOT = {"nn_dot", "nn_dot_dsp"}
 NEEDS = {
-    "nn_conv_s8": {"nn_dot"}, "nn_dense_s8": {"nn_dot"}, "nn_transpose_conv_s8": {"nn_dot"},
-    "nn_conv_s16": {"nn_dot"}, "nn_transpose_conv_s16": {"nn_dot"},
+    "nn_conv_s8": _DOT, "nn_dense_s8": _DOT, "nn_transpose_conv_s8": _DOT,
+    "nn_conv_s16": _DOT, "nn_transpose_conv_s16": _DOT,
+    "nn_palette_s8": {"nn_conv_s8", "nn_dense_s8", *_DOT},
 }  # fmt: skip
 """Kernel files that a kernel file calls."""
 
@@ -36,6 +40,7 @@ class LayerPlan:
         macs: multiply-accumulates.
         offset, size: of its output in the arena, bytes.
         scratch_offset, scratch_bytes: of its working memory; -1 and 0 without.
+        format: how its weights are stored: dense, palette or sparse.
     """
 
     index: int
@@ -46,6 +51,7 @@ class LayerPlan:
     size: int
     scratch_offset: int
     scratch_bytes: int
+    format: str
 
 
 @dataclass(frozen=True)
@@ -67,25 +73,45 @@ class Generated:
     digest: int
 
 
-def generate(model: TfliteModel | str | Path | bytes, out: Path, name: str = "model") -> Generated:
+def generate(
+    model: TfliteModel | str | Path | bytes,
+    out: Path,
+    name: str = "model",
+    *,
+    core: str = "M4",
+    slowdown: float = 1.5,
+    formats: Mapping[int, str] | None = None,
+) -> Generated:
     """Write the C sources of a network into folder ``out``, made where it is missing.
+
+    Weights are stored in the formats that make the smallest image: see
+    :mod:`hwsearch.backends.aot_formats`.
 
     Args:
         model: a parsed ``.tflite``, its path or its content.
         out: the folder.
         name: prefix of files, functions and macros.
+        core: whose cycles the choice of formats is made by.
+        slowdown: cycles that a network may take as a multiple of those with dense weights, from 1.
+        formats: instead of a choice, by operator ``"dense"``, ``"palette"`` or ``"sparse"``;
+            operators that are missing are dense.
 
     Raises:
         RefusedError: an operator that the compiler cannot run; lists every one, with what would
             help.
         ModelFileError: ``model`` cannot be read.
+        InputError: a format that an operator's weights cannot have, or a slowdown below 1.
     """
     parsed = model if isinstance(model, TfliteModel) else read(model)
     refused = refusals_of(parsed)
     if refused:
         raise RefusedError("\n".join(str(r) for r in refused))
     parsed = without_dead_channels(parsed)
-    plan = memory(parsed.graph)
+    if formats is None:
+        from hwsearch.backends.aot_formats import formats_of
+
+        formats = formats_of(parsed, core, slowdown)
+    plan = memory(parsed.graph, checked(parsed, formats))
     source = Source()
     for index, layer in enumerate(plan.layers):
         scratch = f"AT(int16_t, {plan.scratch[index]})" if layer.scratch_bytes else "NULL"
@@ -120,7 +146,7 @@ def _table(model: TfliteModel, plan: Memory) -> tuple[LayerPlan, ...]:
         LayerPlan(
             index, graph.ops[layer.op_index].kind, layer.op_index, graph.macs[layer.op_index],
             plan.offsets[layer.output], graph.tensors[layer.output].size_bytes,
-            plan.scratch[index], layer.scratch_bytes,
+            plan.scratch[index], layer.scratch_bytes, layer.format,
         )
         for index, layer in enumerate(plan.layers)
     )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwsearch.graph import BITS, Graph, Op
@@ -23,6 +24,12 @@ UNARY = frozenset(
 
 BINARY = frozenset({"add", "sub", "mul"})
 """Elementwise operators of two inputs."""
+
+FORMATS = ("dense", "palette", "sparse")
+"""How weights are stored: one by one; as places in a list of at most 16; without the zeros."""
+
+PALETTE_BYTES = 1024
+"""Working memory for the pairs of a palette; NN_PALETTE_VALUES in nn.h."""
 
 PIXELS = 4
 """Output pixels that a convolution kernel computes together; NN_PIXELS in nn.h."""
@@ -68,6 +75,7 @@ class Layer:
         output: the tensor it writes.
         window: of windowed kinds, else None.
         scratch_bytes: working memory while it runs.
+        format: how its weights are stored, one of :data:`FORMATS`.
     """
 
     kind: str
@@ -77,6 +85,7 @@ class Layer:
     output: int
     window: Window | None
     scratch_bytes: int
+    format: str = "dense"
 
 
 def storage(graph: Graph) -> tuple[int, ...]:
@@ -88,8 +97,13 @@ def storage(graph: Graph) -> tuple[int, ...]:
     return tuple(root)
 
 
-def layers(graph: Graph) -> tuple[Layer, ...]:
-    """The kernel calls of a network, in the graph's order."""
+def layers(graph: Graph, formats: Mapping[int, str] | None = None) -> tuple[Layer, ...]:
+    """The kernel calls of a network, in the graph's order.
+
+    Args:
+        graph: the network.
+        formats: by operator how its weights are stored, where that is not dense.
+    """
     reads = Counter(i for op in graph.ops for i in op.inputs if i >= 0)
     folded: dict[int, int] = {}  # output of a folded PAD -> index of the PAD
     result = []
@@ -109,8 +123,9 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
             kind = "conv_2d" if window is not None and math.prod(window.made) > 1 else "dense"
         elif kind == "conv_2d" and window is not None and window.image == window.kernel == (1, 1):
             kind = "dense"
-        scratch = scratch_bytes(graph, op, kind, window)
-        result.append(Layer(kind, index, pad, inputs, op.outputs[0], window, scratch))
+        stored = (formats or {}).get(index, "dense")
+        scratch = scratch_bytes(graph, op, kind, window) + PALETTE_BYTES * (stored == "palette")
+        result.append(Layer(kind, index, pad, inputs, op.outputs[0], window, scratch, stored))
     return tuple(result)
 
 

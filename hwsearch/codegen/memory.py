@@ -6,6 +6,7 @@ candidate.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwsearch.codegen import overlap
@@ -33,9 +34,14 @@ class Memory:
     arena_bytes: int
 
 
-def memory(graph: Graph) -> Memory:
-    """The best of several execution orders, each packed by :func:`hwsearch.codegen.plan.pack`."""
-    natural = layers(graph)
+def memory(graph: Graph, formats: Mapping[int, str] | None = None) -> Memory:
+    """The best of several execution orders, each packed by :func:`hwsearch.codegen.plan.pack`.
+
+    Args:
+        graph: the network.
+        formats: by operator how its weights are stored, where that is not dense.
+    """
+    natural = layers(graph, formats)
     orders = {natural: None, _frugal(graph, natural): None}  # a dict keeps order and drops equals
     return min((_packed(graph, order) for order in orders), key=lambda found: found.arena_bytes)
 

@@ -12,9 +12,24 @@ from numpy.typing import NDArray
 from hwsearch.graph import BITS, WEIGHT_OPS, Graph
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 MIN_RANK = 4
 """Shapes are right-aligned and padded with leading ones to at least NHWC."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What is known of the values of int8 weights; int64 [n, tensors] each.
+
+    Attributes:
+        fours: of the weights that are not zero, row by row (an output channel each), with a zero
+            bridging every 15 that follow each other; 0 where weights have no such form.
+        distinct: how many different values there are, 256 where that is not known.
+    """
+
+    fours: Ints
+    distinct: Ints
 
 
 @dataclass(frozen=True)
@@ -26,11 +41,19 @@ class Columns:
         shapes: int64 [n, tensors, rank], right-aligned, padded with leading ones; so
             ``shapes[..., -1]`` is channels (of weights: those that they read).
         bits: int64 [n, tensors], bits of one element.
+        sparsity: float64 [n], share of zeros in the weights of convolutions and dense layers;
+            None is none.
+        clusters: int64 [n], distinct values of each of these weight tensors, 0 is any number;
+            None is any number.
+        values: instead of both, what is known of weights that there are.
     """
 
     graph: Graph
     shapes: Ints
     bits: Ints
+    sparsity: Floats | None = None
+    clusters: Ints | None = None
+    values: Values | None = None
 
     @classmethod
     def of(cls, graph: Graph) -> Columns:
@@ -48,7 +71,15 @@ class Columns:
 
     def take(self, rows: Sequence[int] | Ints | NDArray[np.bool_]) -> Columns:
         """Only these candidates."""
-        return Columns(self.graph, self.shapes[rows], self.bits[rows])
+        values = self.values
+        return Columns(
+            self.graph,
+            self.shapes[rows],
+            self.bits[rows],
+            None if self.sparsity is None else self.sparsity[rows],
+            None if self.clusters is None else self.clusters[rows],
+            values and Values(values.fours[rows], values.distinct[rows]),
+        )
 
     @cached_property
     def elements(self) -> Ints:

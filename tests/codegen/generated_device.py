@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import capstone
@@ -78,12 +78,20 @@ def compilers() -> dict[str, list[str]]:
     return {**found, "zig": zig}
 
 
-def build(contents: Sequence[bytes], folder: Path, name: str, core: str) -> Path:
-    """An ELF with all these networks, to be called function by function."""
+def build(
+    contents: Sequence[bytes],
+    folder: Path,
+    name: str,
+    core: str,
+    formats: Sequence[Mapping[int, str]] | None = None,
+) -> Path:
+    """An ELF with all these networks, to be called function by function; formats where given."""
     sources: set[str] = set()
     keep = []
     for n, content in enumerate(contents):
-        made = compiler.generate(content, folder, f"net{n}")
+        made = compiler.generate(
+            content, folder, f"net{n}", formats=formats[n] if formats else None
+        )
         sources |= {str(p) for p in made.files if p.suffix == ".c"}
         keep += [f"net{n}_invoke", f"net{n}_input", f"net{n}_output"]
     (folder / "link.ld").write_text(_LINK)

@@ -7,7 +7,7 @@ import io
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +110,18 @@ def oracle(jobs: Sequence[Job]) -> list[list[Sample]]:
     return [pickle.load(stream) for _ in jobs]
 
 
-def build(contents: Sequence[bytes], folder: Path, flags: Sequence[str]) -> Path:
-    """An executable that runs these networks one after another."""
+def build(
+    contents: Sequence[bytes],
+    folder: Path,
+    flags: Sequence[str],
+    formats: Sequence[Mapping[int, str]] | None = None,
+) -> Path:
+    """An executable that runs these networks one after another; their formats, where given."""
     includes, sizes, rows, sources = [], [], [], set()
     for n, content in enumerate(contents):
-        made = compiler.generate(content, folder, f"net{n}")
+        made = compiler.generate(
+            content, folder, f"net{n}", formats=formats[n] if formats else None
+        )
         graph = tflite.read(content).graph
         sources |= {str(p) for p in made.files if p.suffix == ".c"}
         includes.append(f'#include "net{n}.h"')
