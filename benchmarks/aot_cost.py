@@ -18,14 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.aot_fit import fit, kernels_digest, observe
-from benchmarks.aot_networks import training, unseen, varied
+from benchmarks.aot_fit import Observed, fit, forced, kernels_digest, observe
+from benchmarks.aot_networks import compressed, training, unseen, varied
 from hwsearch.backends import aot_measured
-from hwsearch.backends.aot import Aot, code_bytes, constant_bytes, instructions, stack_bytes
+from hwsearch.backends.aot import Aot, stack_bytes
+from hwsearch.backends.aot_cycles import instructions
+from hwsearch.backends.aot_flash import flash_bytes
+from hwsearch.backends.aot_formats import chosen
 from hwsearch.backends.aot_measured import FILE, Target, shipped, to_json
 from hwsearch.backends.aot_memory import arena
+from hwsearch.codegen.formats import counted
+from hwsearch.codegen.layers import FORMATS
 from hwsearch.cost.columns import Columns
-from hwsearch.graph.tflite import read
+from hwsearch.graph.tflite import TfliteModel, read
 
 MODELS = Path(__file__).parents[1] / ".." / "shared" / "models" / "mlperf_tiny"
 DATA = Path(aot_measured.__file__).parent / FILE
@@ -51,6 +56,7 @@ def judged(count: int) -> Iterator[tuple[str, bytes]]:
         if (MODELS / file).exists():
             yield name, (MODELS / file).read_bytes()
     yield from itertools.islice(unseen(PLAIN + count), PLAIN, None)
+    yield from compressed(count // 3)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,12 @@ class Judged:
 
 def measure(core: str, compiler: str, count: int) -> tuple[Target, list[Judged]]:
     """A Target, measured, and the networks that judge it."""
-    trained = list(observe(training(), core, compiler))
+    trained: list[Observed] = []
+    for form in FORMATS:
+        some = ((name, content) for name, content, stored in training() if stored == form)
+        trained += observe(
+            some, core, compiler, lambda model, form=form: forced(model.graph, form)
+        )
     plain = list(observe(unseen(PLAIN), core, compiler))
     target = fit(trained, plain, core, compiler)
     rows = judge(target, count)
@@ -106,17 +117,24 @@ def replaced(target: Target) -> None:
 def judge(target: Target, count: int) -> list[Judged]:
     """Estimates beside measurements, a network each."""
     rows = []
-    for observed in observe(judged(count), target.core, target.compiler):
-        columns = Columns.of(observed.graph)
-        planned = max(int(arena(columns)[0]), 8)
-        ram = planned + -planned % 4 + int(stack_bytes(columns, target)[0])
-        flash = int((constant_bytes(columns) + code_bytes(columns, target))[0])
-        counted, low, high = (float(v.sum()) for v in instructions(columns, target))
+    slowdown = Aot().slowdown
+
+    def formats_of(model: TfliteModel) -> dict[int, str]:
+        forms = chosen(Columns.of(model.graph, counted(model)), target, slowdown)
+        return {} if forms is None else {i: FORMATS[f] for i, f in enumerate(forms[0]) if f}
+
+    for observed in observe(judged(count), target.core, target.compiler, formats_of):
+        columns = observed.columns
+        forms = chosen(columns, target, slowdown)
+        planned = max(int(arena(columns, forms)[0]), 8)
+        ram = planned + -planned % 4 + int(stack_bytes(columns, target, forms)[0])
+        flash = int(flash_bytes(columns, target, forms)[0])
+        executed, low, high = (float(v.sum()) for v in instructions(columns, target, forms))
         costs = {
             "flash": (observed.image.flash_bytes, flash),
             "arena": (observed.arena_bytes, planned),
             "RAM": (observed.image.ram_bytes + observed.stack_bytes, ram),
-            "instructions": (observed.instructions, counted),
+            "instructions": (observed.instructions, executed),
         }
         real = (sum(v.low for v in observed.layers), sum(v.high for v in observed.layers))
         rows.append(Judged(observed.name, costs, (real[0], (low + high) / 2, real[1])))

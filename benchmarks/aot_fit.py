@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,24 +22,27 @@ from elftools.elf.relocation import RelocationSection
 from numpy.typing import NDArray
 
 from benchmarks.aot_core import Call, Core, functions
-from hwsearch.backends.aot import DSP, constant_bytes, variant
+from hwsearch.backends.aot_cycles import DSP, INT4, KINDS, turns, variant
+from hwsearch.backends.aot_flash import constant_bytes
 from hwsearch.backends.aot_layers import groups, sizes
-from hwsearch.backends.aot_loops import counts
 from hwsearch.backends.aot_measured import Target
+from hwsearch.backends.aot_weights import CHOICE
 from hwsearch.codegen import generate
-from hwsearch.codegen.generate import KERNELS
+from hwsearch.codegen.dead import without_dead_channels
+from hwsearch.codegen.formats import counted, eligible
+from hwsearch.codegen.generate import KERNELS, LayerPlan
 from hwsearch.cost.columns import Columns
 from hwsearch.device import Image, build
 from hwsearch.device.port import FIRMWARE
 from hwsearch.graph import Graph
-from hwsearch.graph.tflite import read
+from hwsearch.graph.tflite import TfliteModel, read
 
 FLAGS = ("-O2",)
 
 ROOTS = {
-    "nn_conv_s8": ("nn_conv_s8", "nn_dot_4x2"), "nn_dense_s8": ("nn_dense_s8", "nn_dot_1x2"),
-    "nn_conv_s8 int4": ("nn_conv_s8", "nn_dot4_4x2"),
-    "nn_dense_s8 int4": ("nn_dense_s8", "nn_dot4_1x2"),
+    "nn_conv_s8": ("nn_conv_s8", "nn_int8"), "nn_dense_s8": ("nn_dense_s8", "nn_int8_vector"),
+    "nn_conv_s8 int4": ("nn_conv_s8", "nn_int4"),
+    "nn_dense_s8 int4": ("nn_dense_s8", "nn_int4_vector"),
     "nn_sub_s8": ("nn_add_s8",), "nn_sub_s16": ("nn_add_s16",),
 }  # fmt: skip
 """Functions that a call names, where they are not just the kernel itself: codegen/calls.py."""
@@ -54,7 +57,7 @@ class LayerCost:
     """One layer of a measured network.
 
     Attributes:
-        variant: kernel, and whether its weights are int4.
+        variant: kernel, and how its weights are stored.
         op: the operator.
         loops: loop to turns.
         instructions, low, high: as measured.
@@ -77,7 +80,7 @@ class Observed:
     """One network, linked and run.
 
     Attributes:
-        name, graph: which.
+        name, columns: which.
         image: as linked.
         arena_bytes: as planned.
         layers: what each took.
@@ -85,7 +88,7 @@ class Observed:
     """
 
     name: str
-    graph: Graph
+    columns: Columns
     image: Image
     arena_bytes: int
     layers: tuple[LayerCost, ...]
@@ -103,43 +106,56 @@ class Observed:
         return max(layer.stack + layer.frame for layer in self.layers)
 
 
-def observe(networks: Iterable[tuple[str, bytes]], core: str, compiler: str) -> Iterator[Observed]:
-    """Every network generated, compiled, linked and run once."""
+def forced(graph: Graph, form: str) -> dict[int, str]:
+    """This format for every layer that can have it."""
+    return dict.fromkeys(eligible(graph), form)
+
+
+def observe(
+    networks: Iterable[tuple[str, bytes]],
+    core: str,
+    compiler: str,
+    formats_of: Callable[[TfliteModel], Mapping[int, str]] = lambda model: {},
+) -> Iterator[Observed]:
+    """Every network generated, compiled, linked and run once; by default with dense weights."""
     port = f"emulator-cortex-{core.lower()}"
     for name, content in networks:
-        model = read(content)
+        model = without_dead_channels(read(content))
         with tempfile.TemporaryDirectory(prefix="hwsearch-aot-") as folder:
             sources, out = Path(folder) / "model", Path(folder) / "image"
-            made = generate(model, sources)
+            made = generate(model, sources, formats=formats_of(model))
             image = build(sources, port, out, toolchain=compiler, flags=FLAGS)
-            order = [(layer.op_index, layer.kind) for layer in made.layers]
             calls = Core(image).run()
             edges, bytes_of = _objects(out, image)
-        layers = tuple(_layers(model.graph, order, calls, core))
-        yield Observed(name, model.graph, image, made.arena_bytes, layers, edges, bytes_of)
+        columns = Columns.of(model.graph, counted(model))
+        layers = tuple(_layers(columns, made.layers, calls, core))
+        yield Observed(name, columns, image, made.arena_bytes, layers, edges, bytes_of)
 
 
 def _layers(
-    graph: Graph, order: list[tuple[int, str]], calls: list[Call], core: str
+    columns: Columns, order: Iterable[LayerPlan], calls: list[Call], core: str
 ) -> Iterator[LayerCost]:
     """The calls by layer; a concatenation makes one an input."""
-    left = iter(calls)
-    by_op = {}
-    for op, kind in order:
-        times = len(graph.ops[op].inputs) if kind == "concatenation" else 1
+    graph, left = columns.graph, iter(calls)
+    by_op, formats = {}, {}
+    for layer in order:
+        op = layer.op_index
+        times = len(graph.ops[op].inputs) if layer.kind == "concatenation" else 1
         by_op[op] = [next(left) for _ in range(times)]
+        formats[op] = KINDS.index(layer.format)
     assert next(left, None) is None, "calls do not match layers"
-    columns = Columns.of(graph)
     for group in groups(graph):
-        loops = counts(columns, group, core in DSP)
         bits = sizes(columns, group).bits[0]
         for place, op in enumerate(group.ops.tolist()):
             mine = by_op[op]
-            turns = {
-                k: int(np.broadcast_to(v, (1, len(group.ops)))[0, place]) for k, v in loops.items()
+            int4 = group.kernel in CHOICE and bits[place] == 4
+            kind = INT4 if int4 else formats[op]
+            loops = {
+                k: int(np.broadcast_to(v, (1, len(group.ops)))[0, place])
+                for k, v in turns(columns, group, kind, core in DSP).items()
             }
             yield LayerCost(
-                variant(group.kernel, bool(bits[place] == 4)), op, turns,
+                variant(group.kernel, KINDS[kind]), op, loops,
                 sum(c.instructions for c in mine), sum(c.low for c in mine),
                 sum(c.high for c in mine), max(c.stack for c in mine),
                 max(c.frame for c in mine), sum(c.code for c in mine),
@@ -329,7 +345,7 @@ def _code(
     left, calls = [], []
     for observed in plain:
         names = {s for layer in observed.layers for s in links[layer.variant]}
-        constants = int(constant_bytes(Columns.of(observed.graph))[0])
+        constants = int(constant_bytes(observed.columns)[0])
         left.append(observed.image.flash_bytes - constants - sum(sections[s] for s in names))
         calls.append(sum(codes[layer.variant.removesuffix(" int4")] for layer in observed.layers))
     design = np.stack([np.ones(len(plain)), np.array(calls)], axis=1)

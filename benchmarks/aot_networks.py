@@ -6,18 +6,27 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.compressed import clustered, pruned
 from hwsearch.cost.columns import Columns
 from tests.tflite_network import Network
 
-SEEDS = {"int8": 8, "int4": 3, "int16": 5}
-"""Training networks by what they compute with."""
+SEEDS = {"int8": 8, "int4": 3, "int16": 5, "palette": 4, "sparse": 7}
+"""Training networks by what they compute with, or how their weights are stored."""
+
+SPARSITY = (0.3, 0.5, 0.65, 0.75, 0.85, 0.9, 0.95)
+"""Shares of zeros in the weights of sparse networks."""
 
 
-def training() -> Iterator[tuple[str, bytes]]:
-    """(name, file) of the networks that are fitted to: many layers of every kernel and size."""
+def training() -> Iterator[tuple[str, bytes, str]]:
+    """(name, file, format) of the networks that are fitted to: layers of every kernel and size."""
     for kind, count in SEEDS.items():
         for seed in range(count):
-            yield f"{kind}-{seed}", _varied(seed, kind)
+            content, form = _varied(seed, kind), "dense"
+            if kind == "sparse":
+                content, form = pruned(content, SPARSITY[seed]), kind
+            elif kind == "palette":
+                content, form = clustered(content, 16), kind
+            yield f"{kind}-{seed}", content, form
 
 
 def _varied(seed: int, kind: str) -> bytes:
@@ -73,7 +82,7 @@ def _leaves(net: Network, x: int, kind: str) -> None:
         net.depthwise(x, 1, (2, 3), dilation=(1, 2))
     net.depthwise(x, 1, kernel(5), stride(), padding())
     net.depthwise(x, 2, kernel(4), stride(), padding())
-    if kind == "int4":
+    if kind in ("int4", "palette", "sparse"):
         return
     for name in ("average", "max"):
         net.pool(x, name, kernel(3), stride(), padding())
@@ -102,6 +111,19 @@ def unseen(count: int) -> Iterator[tuple[str, bytes]]:
         net = Network(rng, "int16" if kind == "int16" else "int8", 4 if kind == "int4" else 8)
         style = ("residual", "separable", "plain", "series", "dense")[seed % 7 % 5]
         yield f"{style}-{kind}-{seed}", _STYLES[style](net)
+
+
+def compressed(count: int) -> Iterator[tuple[str, bytes]]:
+    """The same in int8, pruned or clustered; no seed of :func:`unseen`."""
+    for seed in range(count):
+        rng = np.random.default_rng([seed, 98])
+        style = ("residual", "separable", "plain", "series", "dense")[seed % 5]
+        content = _STYLES[style](Network(rng))
+        if seed % 3 == 2:
+            yield f"{style}-palette-{seed}", clustered(content, 16)
+        else:
+            sparsity = float(rng.uniform(0.5, 0.95))
+            yield f"{style}-{100 * sparsity:.0f}%-{seed}", pruned(content, sparsity)
 
 
 def _scale(net: Network) -> float:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsearch import microbenchmarks
-from hwsearch.backends.aot import instructions
+from hwsearch.backends.aot_cycles import instructions
 from hwsearch.backends.aot_measured import target
 from hwsearch.cost.coefficients import ANY, Coefficients, CoefficientSet, Residuals
 from hwsearch.cost.columns import Columns
@@ -197,7 +197,7 @@ class Bench:
 
         with tempfile.TemporaryDirectory(prefix="hwsearch-") as folder:
             sources = Path(folder) / "model"
-            made = generate(microbenchmarks.network(layers), sources)
+            made = generate(microbenchmarks.network(layers), sources, formats={})
             image = build(
                 sources, str(self._port), Path(folder) / "image",
                 flags=self._flags, toolchain=self._toolchain, layers=True,

@@ -20,7 +20,6 @@ from hwsearch.cost.columns import Columns
 from hwsearch.cost.cost import Band, BandColumns, Cost, CostColumns, Floats, OpCost
 from hwsearch.errors import InputError, RefusedError
 from hwsearch.graph import Graph
-from hwsearch.graph.dead import without_dead_channels
 from hwsearch.source import Network, network
 
 UNSTATED = Band(-0.3, 0.3, "ranking only: the backend states no band")
@@ -99,10 +98,12 @@ def of(source: Network, target: Target) -> Cost:
             f"{target.backend.name} cannot run {source.graph.name or 'the network'}: "
             + "; ".join(map(str, refusals))
         )
-    graph = source.graph
-    if source.model is not None and getattr(target.backend, "drops_dead_channels", False):
-        graph = without_dead_channels(source.model)
-    return cost(Columns.of(graph), target.backend, target.board, target.clock_hz)
+    columns_of = getattr(target.backend, "columns_of", None)
+    if source.model is None or columns_of is None:
+        columns = Columns.of(source.graph)
+    else:
+        columns = columns_of(source.model)
+    return cost(columns, target.backend, target.board, target.clock_hz)
 
 
 def costs(

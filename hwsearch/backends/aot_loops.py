@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch.backends.aot_layers import Group, Sizes, sizes
+from hwsearch.backends.aot_weights import values_of
 from hwsearch.codegen.layers import PIXELS
 from hwsearch.cost.columns import Columns, Ints
 
@@ -99,6 +100,35 @@ def _dense_s8(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
         "call": np.ones_like(s.read), "word": np.where(words, s.read // 4, 0),
         "value": np.where(words, 0, 2 * groups_), **_dots(pairs, groups_), "stored": s.made,
     }  # fmt: skip
+
+
+def _sparse_conv(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    g = group.geometry
+    tiles = -(-g["total"] // PIXELS)
+    inside = g["inside"] * g["rows"]
+    run, copied = g["row_taps"] * s.read, g["copied"] * s.read
+    return {
+        "call": np.ones_like(s.read), "tile": tiles + 0 * s.read, "pixel": g["total"] + 0 * s.read,
+        "row": inside + g["runs"] + 0 * s.read, "copy": inside + g["copies"] + 0 * s.read,
+        "value_four": inside * (run // 4) + copied // 4,
+        "value_one": inside * (run % 4) + np.where(s.read % 4, g["copies"], 0),
+        "filled": g["filled"] * s.read, "sums": tiles * s.made,
+        "four": tiles * _fours(columns, group), "stored": g["total"] * s.made,
+    }  # fmt: skip
+
+
+def _sparse_dense(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
+    return {
+        "call": np.ones_like(s.read), "value": s.read, "stored": s.made,
+        "four": _fours(columns, group),
+    }  # fmt: skip
+
+
+def _fours(columns: Columns, group: Group) -> Ints:
+    """int64 [n, layers]: fours of weights that are not zero."""
+    values = values_of(columns)
+    assert values is not None
+    return values.fours[:, group.geometry["weight_tensor"]]
 
 
 def _depthwise_s8(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
@@ -252,6 +282,7 @@ def _each(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
 
 _LOOPS: dict[str, Callable[[Columns, Group, Sizes, bool], Counts]] = {
     "conv_s8": _conv_s8, "dense_s8": _dense_s8, "depthwise_s8": _depthwise_s8,
+    "sparse_conv": _sparse_conv, "sparse_dense": _sparse_dense,
     "conv_s16": _conv_s16, "dense_s16": _dense_s16, "depthwise_s16": _depthwise_s16,
     "transpose_conv": _transpose_conv, "average_pool": _pool, "max_pool": _pool,
     "add": _binary, "sub": _binary, "mul": _binary, "mean": _mean, "softmax": _softmax,

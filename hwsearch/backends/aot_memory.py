@@ -18,7 +18,17 @@ import numpy as np
 
 from hwsearch.backends.aot_packing import NEVER, Buffers, Lifetimes, least, packed
 from hwsearch.codegen import overlap
-from hwsearch.codegen.layers import BINARY, PIXELS, UNARY, Layer, Window, layers, storage
+from hwsearch.codegen.layers import (
+    BINARY,
+    FORMATS,
+    PALETTE_BYTES,
+    PIXELS,
+    UNARY,
+    Layer,
+    Window,
+    layers,
+    storage,
+)
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.graph import Graph
 
@@ -59,10 +69,18 @@ def network(graph: Graph) -> Network:
     return found
 
 
-def arena(columns: Columns) -> Ints:
-    """int64 [n]: bytes of activations and scratch, as the compiler lays them out."""
+def arena(columns: Columns, forms: Ints | None = None) -> Ints:
+    """int64 [n]: bytes of activations and scratch, as the compiler lays them out.
+
+    Args:
+        columns: n candidates.
+        forms: int64 [n, ops], how weights are stored; None is dense.
+    """
     known = network(columns.graph)
     scratch = _scratch(columns, known)
+    if forms is not None:
+        ops = [layer.op_index for layer in known.layers]
+        scratch += PALETTE_BYTES * (forms[:, ops] == FORMATS.index("palette"))
     natural = tuple(range(len(known.layers)))
     best = packed(_buffers(columns, known, scratch, natural))
     for order, rows in _frugal(columns, known):

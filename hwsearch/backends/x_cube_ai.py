@@ -18,6 +18,8 @@ from hwsearch.cost import flash, latency
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Band, Floats
 from hwsearch.graph import WEIGHT_OPS, Graph, Op
+from hwsearch.graph.dead import without_dead_channels
+from hwsearch.graph.tflite import TfliteModel
 
 VERSIONS = ("7.1", "7.3", "8.0", "8.1", "9.0", "10.2")
 """Versions with published measurements; the README names 7.3, 8.1, 9.0 and 10.2."""
@@ -169,10 +171,10 @@ class XCubeAi:
         """``"x-cube-ai-8.1"`` …"""
         return f"x-cube-ai-{self.version}"
 
-    @property
-    def drops_dead_channels(self) -> bool:
-        """Whether it computes the network without its dead channels."""
-        return self.version in DROPS_DEAD_CHANNELS
+    def columns_of(self, model: TfliteModel) -> Columns:
+        """The network that it computes; later versions leave out the dead channels."""
+        drops = self.version in DROPS_DEAD_CHANNELS
+        return Columns.of(without_dead_channels(model) if drops else model.graph)
 
     @property
     def bands(self) -> dict[str, Band]:

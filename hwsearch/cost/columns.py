@@ -56,13 +56,16 @@ class Columns:
     values: Values | None = None
 
     @classmethod
-    def of(cls, graph: Graph) -> Columns:
-        """The network as it stands: one candidate."""
+    def of(cls, graph: Graph, values: Values | None = None) -> Columns:
+        """The network as it stands: one candidate; with what is known of its weights."""
         rank = max([MIN_RANK, *(len(t.shape) for t in graph.tensors)])
         shapes = [[1] * (rank - len(t.shape)) + list(t.shape) for t in graph.tensors]
         bits = [BITS[t.dtype] for t in graph.tensors]
         return cls(
-            graph, np.array([shapes], np.int64).reshape(1, -1, rank), np.array([bits], np.int64)
+            graph,
+            np.array([shapes], np.int64).reshape(1, -1, rank),
+            np.array([bits], np.int64),
+            values=values,
         )
 
     def __len__(self) -> int:

@@ -12,7 +12,9 @@ from tflite_writer import Network, random_network
 
 from benchmarks.aot_networks import unseen, varied
 from hwsearch.backends import aot_layers, aot_measured, backend, backends
-from hwsearch.backends.aot import Aot, code_bytes, constant_bytes, instructions
+from hwsearch.backends.aot import Aot
+from hwsearch.backends.aot_cycles import instructions
+from hwsearch.backends.aot_flash import code_bytes, constant_bytes
 from hwsearch.backends.aot_memory import arena
 from hwsearch.codegen import constant_bytes as bytes_by_layer
 from hwsearch.codegen import generate, memory, refusals
@@ -221,7 +223,7 @@ def test_estimates_are_what_is_linked_and_run(core):
 
     fresh = itertools.islice(unseen(205), 200, None)
     for observed in observe(fresh, core, "gcc"):
-        columns, runtime = Columns.of(observed.graph), Aot(core=core, compiler="gcc")
+        columns, runtime = observed.columns, Aot(core=core, compiler="gcc")
         ram = runtime.ram(columns)
         assert ram.arena[0] == observed.arena_bytes
         measured = observed.image.ram_bytes + observed.stack_bytes
