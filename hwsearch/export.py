@@ -123,7 +123,8 @@ def _sources(model: TfliteModel, target: Port) -> dict[str, bytes]:
     if ends > MAX_ENDS:
         raise RefusedError(f"the firmware takes {MAX_ENDS} inputs and outputs, this has {ends}.")
     with tempfile.TemporaryDirectory() as folder:
-        generated = {p.name: p.read_bytes() for p in generate(model, Path(folder)).files}
+        made = generate(model, Path(folder), core=target.core)
+        generated = {p.name: p.read_bytes() for p in made.files}
     sources = {f"{MODEL}/{name}": content for name, content in generated.items()}
     return sources | project(target, tuple(generated))
 

@@ -40,13 +40,16 @@ class Scheme:
     binding: Binding
     weights: Ints
 
-    def columns(self, widths: Ints, weight_bits: Ints) -> Columns:
-        """n candidates: widths int64 [n, groups], weight_bits int64 [n, ops]."""
+    def columns(self, decoded: Decoded, rows: Ints) -> Columns:
+        """Some of n candidates, resized."""
+        widths, weight_bits = decoded.widths[rows], decoded.weight_bits[rows]
         bits = np.broadcast_to(Columns.of(self.graph).bits, (len(widths), len(self.graph.tensors)))
         if (weight_bits < 8).any():
             bits = bits.copy()
             bits[:, self.weights] = np.where(weight_bits < 8, weight_bits, bits[:, self.weights])
-        return Columns(self.graph, self.binding.shapes(widths), bits)
+        shares = (getattr(decoded, name, None) for name in ("sparsity", "clusters"))
+        sparsity, clusters = (None if share is None else share[rows] for share in shares)
+        return Columns(self.graph, self.binding.shapes(widths), bits, sparsity, clusters)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Pricing:
                 )
                 if not len(rows):
                     continue
-                columns = scheme.columns(decoded.widths[rows], decoded.weight_bits[rows])
+                columns = scheme.columns(decoded, rows)
                 found = estimation.costs(columns, backend, self.board)
                 flash[rows], ram[rows] = found.flash_bytes, found.ram_bytes
                 for name in ("latency_s", "energy_j", "cycles"):
@@ -131,9 +134,7 @@ class Pricing:
     def columns(self, configuration: Configuration) -> Columns:
         """One configuration's resized network."""
         decoded = self.ranks.columns([configuration])
-        return self.schemes[configuration.activation_bits].columns(
-            decoded.widths, decoded.weight_bits
-        )
+        return self.schemes[configuration.activation_bits].columns(decoded, np.arange(1))
 
     def cost(self, configuration: Configuration) -> Cost:
         """One configuration's cost, broken down by operator."""

@@ -15,6 +15,7 @@ from hwsearch.candidate import Measurement
 from hwsearch.data import Array
 from hwsearch.device import Image, build, flashing, port_of
 from hwsearch.device import open as open_device
+from hwsearch.device.port import port as port_named
 from hwsearch.device.power import energy, read_trace
 from hwsearch.errors import InputError, RefusedError
 from hwsearch.evaluate import quantized
@@ -151,7 +152,7 @@ def _image(
             f"{device} is a board, and which firmware port it runs is not known. Give port=, "
             'e.g. port="nucleo-l4r5zi"; docs/porting.md tells how to write one.'
         )
-    generate(model, folder / "model")
+    generate(model, folder / "model", core=port_named(name).core)
     image = build(folder / "model", name, folder / "image", flags=flags, toolchain=toolchain)
     if port_of(device) is None:
         flashing.flash(image)

@@ -169,6 +169,23 @@ typedef struct {
 void nn_block_s8(nn_block_t *block);
 void nn_block4_s8(nn_block_t *block);
 void nn_block_palette_s8(nn_block_t *block);
+void nn_block_sparse_s8(nn_block_t *block);
+
+/* The fused activation, where it is narrower than int8, on four pixels that hold int8's whole range. */
+static inline void nn_clamp_block(const nn_requant_t *q, uint32_t count, uint32_t channels, int8_t *out)
+{
+    const int32_t min = q->min, max = q->max;
+    if ((min == -128) && (max == 127)) {
+        return;
+    }
+    for (uint32_t p = 0; p < NN_PIXELS; p++) {
+        int8_t *to = &out[p * channels];
+        for (uint32_t left = count; left != 0U; left--) {
+            *to = (int8_t)nn_clamp(*to, min, max);
+            to++;
+        }
+    }
+}
 #endif
 
 /* How the weights of a convolution or dense layer lie in memory, and the loops that read them so. A vector is a patch

@@ -153,21 +153,6 @@ static void store(const nn_requant_t *q, uint32_t channel, uint32_t channels, ui
     }
 }
 
-#if NN_DSP
-/* The fused activation, where it is narrower than int8, on four pixels that hold int8's whole range. */
-static void clamp(const nn_requant_t *q, uint32_t count, uint32_t channels, int8_t *out)
-{
-    const int32_t min = q->min, max = q->max;
-    for (uint32_t p = 0; p < NN_PIXELS; p++) {
-        int8_t *to = &out[p * channels];
-        for (uint32_t left = count; left != 0U; left--) {
-            *to = (int8_t)nn_clamp(*to, min, max);
-            to++;
-        }
-    }
-}
-#endif
-
 void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, const nn_storage_t *storage, int32_t in_zero,
                 const int8_t *weights, const int8_t *in, int8_t *out, int16_t *patch)
 {
@@ -203,9 +188,7 @@ void nn_conv_s8(const nn_window_t *w, const nn_requant_t *q, const nn_storage_t 
             nn_block_t block = {patch, weights, &patch[(groups & 3U) * GROUP_STRIDE], &patch[groups * GROUP_STRIDE],
                                 q->bias, q->multiplier, q->shift, to, channels, (2 * q->zero_point) + 1, 0, paired};
             storage->block(&block);
-            if ((q->min > -128) || (q->max < 127)) {
-                clamp(q, paired, channels, to);
-            }
+            nn_clamp_block(q, paired, channels, to);
             c = paired;
         }
 #endif

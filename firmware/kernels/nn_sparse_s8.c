@@ -29,19 +29,65 @@ const uint8_t *nn_sparse_1(const int16_t *patch, const uint8_t *row, int32_t bia
     "smla" half "b r4, " weight ", r2, r4\n smla" half "t r5, " weight ", r2, r5\n"                               \
     "smla" half "b r6, " weight ", r3, r6\n smla" half "t r7, " weight ", r3, r7\n"
 
+/* The sums of a row on four pixels, from the bias in r4 on. */
+#define ROW_4                                                                                                      \
+    "mov r5, r4\n mov r6, r4\n mov r7, r4\n"                                                                       \
+    "mov r12, #0x78787878\n"                                                                                       \
+    "ldrh lr, [r1], #2\n"                                                                                          \
+    "cmp lr, #0\n"                                                                                                 \
+    "beq 2f\n" FOUR("3", "1")                                                                                      \
+    "uxtab r0, r0, r10\n" PIXELS_4("r8", "b")                                                                      \
+    "uxtab r0, r0, r11\n" PIXELS_4("r9", "b")                                                                      \
+    "uxtab r0, r0, r10, ror #8\n" PIXELS_4("r8", "t")                                                              \
+    "uxtab r0, r0, r11, ror #8\n" PIXELS_4("r9", "t")                                                              \
+    "subs lr, lr, #1\n"                                                                                            \
+    "bne 1b\n"
+
+/* One sum, in place: product with r8 rounded half up, shifted right by r9 half away from zero, with r3 the rounding
+ * and the output's zero point; then a byte. */
+#define REQUANTIZE(sum)                                                                                            \
+    "lsl " sum ", " sum ", #1\n"                                                                                   \
+    "smmulr " sum ", " sum ", r8\n"                                                                                \
+    "add " sum ", " sum ", " sum ", asr #31\n"                                                                     \
+    "add " sum ", " sum ", r3\n"                                                                                   \
+    "asr " sum ", " sum ", r9\n"                                                                                   \
+    "ssat " sum ", #8, " sum "\n"
+
+/* Through all rows of a block at r0 (nn_block_t). */
+__asm__(".syntax unified\n" FUNCTION("nn_block_sparse_s8")
+        "push {r0, r4-r11, lr}\n"
+        "ldr r1, [r0, #4]\n"
+        "0: ldr r3, [sp]\n"
+        "ldr r2, [r3, #40]\n"
+        "ldr r0, [r3]\n"
+        "ldr r4, [r3, #16]\n"
+        "ldr r4, [r4, r2, lsl #2]\n" ROW_4
+        "2: ldr lr, [sp]\n"
+        "ldr r12, [lr, #40]\n"
+        "ldrd r8, r9, [lr, #20]\n"
+        "ldrd r10, r11, [lr, #28]\n"
+        "ldr r3, [lr, #36]\n"
+        "ldr r8, [r8, r12, lsl #2]\n"
+        "ldrsb r9, [r9, r12]\n"
+        "add r10, r10, r12\n"
+        "rsb r9, r9, #0\n"
+        "sub r0, r9, #1\n"
+        "lsl r3, r3, r0\n" REQUANTIZE("r4") REQUANTIZE("r5") REQUANTIZE("r6") REQUANTIZE("r7")
+        "strb r4, [r10]\n"
+        "strb r5, [r10, r11]\n"
+        "add r10, r10, r11, lsl #1\n"
+        "strb r6, [r10]\n"
+        "strb r7, [r10, r11]\n"
+        "ldr r0, [lr, #44]\n"
+        "add r12, r12, #1\n"
+        "str r12, [lr, #40]\n"
+        "cmp r12, r0\n"
+        "bne 0b\n"
+        "pop {r0, r4-r11, pc}\n" END("nn_block_sparse_s8"));
+
 __asm__(".syntax unified\n" FUNCTION("nn_sparse_4")
         "push {r3-r11, lr}\n"
-        "mov r4, r2\n mov r5, r2\n mov r6, r2\n mov r7, r2\n"
-        "mov r12, #0x78787878\n"
-        "ldrh lr, [r1], #2\n"
-        "cmp lr, #0\n"
-        "beq 2f\n" FOUR("3", "1")
-        "uxtab r0, r0, r10\n" PIXELS_4("r8", "b")
-        "uxtab r0, r0, r11\n" PIXELS_4("r9", "b")
-        "uxtab r0, r0, r10, ror #8\n" PIXELS_4("r8", "t")
-        "uxtab r0, r0, r11, ror #8\n" PIXELS_4("r9", "t")
-        "subs lr, lr, #1\n"
-        "bne 1b\n"
+        "mov r4, r2\n" ROW_4
         "2: ldr r3, [sp], #4\n"
         "mov r0, r1\n"
         "stm r3, {r4-r7}\n"
@@ -224,7 +270,17 @@ void nn_sparse_conv_s8(const nn_window_t *w, const nn_requant_t *q, int32_t in_z
             }
         }
         const uint8_t *row = rows;
-        for (uint32_t c = 0; c < channels; c++) {
+        uint32_t c = 0;
+#if NN_DSP
+        if ((pixels == NN_PIXELS) && (q->narrow != 0)) {
+            nn_block_t block = {patch, (const int8_t *)rows, NULL, NULL, q->bias, q->multiplier, q->shift, to, channels,
+                                (2 * q->zero_point) + 1, 0, channels};
+            nn_block_sparse_s8(&block);
+            nn_clamp_block(q, channels, channels, to);
+            c = channels;
+        }
+#endif
+        for (; c < channels; c++) {
             row = nn_sparse_4(patch, row, q->bias[c], acc);
             store(q, c, channels, pixels, acc, to);
         }

@@ -104,16 +104,20 @@ def _dense_s8(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
 
 def _sparse_conv(columns: Columns, group: Group, s: Sizes, dsp: bool) -> Counts:
     g = group.geometry
-    tiles = -(-g["total"] // PIXELS)
+    blocks = g["total"] // PIXELS if dsp else 0 * g["total"]
+    rest = -(-g["total"] // PIXELS) - blocks
     inside = g["inside"] * g["rows"]
     run, copied = g["row_taps"] * s.read, g["copied"] * s.read
     return {
-        "call": np.ones_like(s.read), "tile": tiles + 0 * s.read, "pixel": g["total"] + 0 * s.read,
-        "row": inside + g["runs"] + 0 * s.read, "copy": inside + g["copies"] + 0 * s.read,
+        "call": np.ones_like(s.read), "tile": blocks + rest + 0 * s.read,
+        "pixel": g["total"] + 0 * s.read, "row": inside + g["runs"] + 0 * s.read,
+        "copy": inside + g["copies"] + 0 * s.read,
         "value_four": inside * (run // 4) + copied // 4,
         "value_one": inside * (run % 4) + np.where(s.read % 4, g["copies"], 0),
-        "filled": g["filled"] * s.read, "sums": tiles * s.made,
-        "four": tiles * _fours(columns, group), "stored": g["total"] * s.made,
+        "filled": g["filled"] * s.read, "block": blocks * s.made,
+        "block_four": blocks * _fours(columns, group), "sums": rest * s.made,
+        "four": rest * _fours(columns, group),
+        "stored": (g["total"] - PIXELS * blocks) * s.made,
     }  # fmt: skip
 
 
