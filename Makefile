@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench-compression demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-pricing bench-device bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite
+.PHONY: bench-compression demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-pricing bench-device bench-formats bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -59,6 +59,10 @@ bench-device: install
 # Needs a cross compiler. MEASURE='--measure --target all' fits anew first: changed kernels need it.
 bench-aot-cost: install
 	$(BIN)/python -m benchmarks.aot_cost $(MEASURE)
+
+# Needs a cross compiler; FORMATS='--only mlperf' trains nothing, else some ten minutes.
+bench-formats: install
+	$(BIN)/python -m benchmarks.formats $(FORMATS)
 
 # SEARCH='--seeds 3 --only front random' is quicker.
 bench-search: install

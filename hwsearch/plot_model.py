@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from hwsearch.backends import backends
+from hwsearch.backends.aot_formats import formats_of
 from hwsearch.budget import shown
 from hwsearch.codegen import memory as arena_of
 from hwsearch.codegen.dead import without_dead_channels
@@ -108,7 +109,8 @@ def deployed_memory_figure(choice: Choice) -> Any | None:
         return None
     model = read(choice.tflite)
     if runtime.name == "aot":
-        return _generated_memory_figure(without_dead_channels(model).graph)
+        live = without_dead_channels(model)
+        return _generated_memory_figure(live.graph, formats_of(live))
     if not isinstance(runtime, Planner):
         return None
     columns = Columns.of(model.graph)
@@ -119,9 +121,9 @@ def deployed_memory_figure(choice: Choice) -> Any | None:
     )
 
 
-def _generated_memory_figure(graph: Graph) -> Any:
+def _generated_memory_figure(graph: Graph, formats: Mapping[int, str]) -> Any:
     """The plan of generated C, in the order in which its layers run."""
-    found = arena_of(graph)
+    found = arena_of(graph, formats)
     boxes = [
         (graph.tensors[t].name, found.offsets[t], graph.tensors[t].size_bytes, first, last)
         for t, (first, last) in found.lives.items()

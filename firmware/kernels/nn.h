@@ -148,6 +148,8 @@ void nn_dot_palette_4x2(const int16_t *patch, const int8_t *weights, uint32_t gr
 void nn_dot_palette_1x2(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias,
                         int32_t *acc);
 
+typedef void (*nn_dot_t)(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
+
 #if NN_DSP
 /* Four pixels by all pairs of channels, with requantization to int8's whole range, of a narrow layer. The kernels know
  * the order of the fields. */
@@ -191,7 +193,7 @@ static inline void nn_clamp_block(const nn_requant_t *q, uint32_t count, uint32_
 /* How the weights of a convolution or dense layer lie in memory, and the loops that read them so. A vector is a patch
  * of one pixel. */
 typedef struct {
-    void (*dot)(const int16_t *patch, const int8_t *weights, uint32_t groups, const int32_t *bias, int32_t *acc);
+    nn_dot_t dot;
 #if NN_DSP
     void (*block)(nn_block_t *block);
 #endif

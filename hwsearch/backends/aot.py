@@ -31,7 +31,7 @@ from hwsearch.backends.aot_memory import arena
 from hwsearch.backends.backend import RamColumns, Refusal
 from hwsearch.codegen import refuse
 from hwsearch.codegen.dead import without_dead_channels
-from hwsearch.codegen.formats import counted
+from hwsearch.codegen.formats import SLOWDOWN, counted
 from hwsearch.cost import latency
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Band, Floats
@@ -112,7 +112,7 @@ class Aot:
     buildable: bool = True
     core: str = "M4"
     compiler: str | None = None
-    slowdown: float = 1.5
+    slowdown: float = SLOWDOWN
 
     @property
     def measured(self) -> Target:

@@ -26,7 +26,7 @@ from hwsearch.backends.aot_weights import (
     values_of,
     weight_bytes,
 )
-from hwsearch.codegen.formats import counted
+from hwsearch.codegen.formats import SLOWDOWN, counted
 from hwsearch.codegen.layers import FORMATS
 from hwsearch.codegen.packing import PALETTE
 from hwsearch.cost.columns import Columns, Ints
@@ -38,7 +38,7 @@ FREE = 1e12
 """Score, in bytes a cycle, of a change that costs no cycles."""
 
 
-def formats_of(model: TfliteModel, core: str, slowdown: float) -> dict[int, str]:
+def formats_of(model: TfliteModel, core: str = "M4", slowdown: float = SLOWDOWN) -> dict[int, str]:
     """By operator the format of its weights, where that is not dense.
 
     Args:

@@ -18,6 +18,9 @@ from hwsearch.graph.tflite import TfliteModel
 
 KINDS = ("conv_2d", "fully_connected")
 
+SLOWDOWN = 1.5
+"""Cycles that a smaller image may take, as a multiple of those with dense weights: the default."""
+
 
 def eligible(graph: Graph) -> tuple[int, ...]:
     """The operators whose weights may have any format."""

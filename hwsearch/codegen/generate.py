@@ -11,7 +11,7 @@ from pathlib import Path
 from hwsearch.codegen.calls import write
 from hwsearch.codegen.dead import without_dead_channels
 from hwsearch.codegen.emit import C_TYPES, Source, float_text, number
-from hwsearch.codegen.formats import checked
+from hwsearch.codegen.formats import SLOWDOWN, checked
 from hwsearch.codegen.memory import Memory, memory
 from hwsearch.codegen.refuse_numbers import refusals_of
 from hwsearch.codegen.site import Site
@@ -79,7 +79,7 @@ def generate(
     name: str = "model",
     *,
     core: str = "M4",
-    slowdown: float = 1.5,
+    slowdown: float = SLOWDOWN,
     formats: Mapping[int, str] | None = None,
 ) -> Generated:
     """Write the C sources of a network into folder ``out``, made where it is missing.
