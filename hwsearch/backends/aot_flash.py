@@ -156,7 +156,7 @@ def code_bytes(columns: Columns, measured: Target, forms: Ints | None = None) ->
         for kind in range(len(KINDS)):
             used[:, i, kind] = (stored == kind).any(axis=1)
     patterns, which = np.unique(used.reshape(len(columns), -1), axis=0, return_inverse=True)
-    for row, pattern in enumerate(patterns.reshape(-1, *used.shape[1:])):
+    for row, pattern in enumerate(patterns.reshape(len(patterns), *used.shape[1:])):
         names = set(linked.always)
         for i, kind in np.argwhere(pattern).tolist():
             names |= set(measured.links.get(variant(linked.mixed[i].kernel, KINDS[kind]), ()))
