@@ -104,7 +104,7 @@ def test_a_batch_is_its_candidates() -> None:
 
 def test_runtimes_without_such_kernels_give_no_credit() -> None:
     columns = asked(network(), [0.0, 0.9, 0.0], [0, 0, 16])
-    for name in ("tflm", "tflm-cmsis-nn", "x-cube-ai", "microtvm"):
+    for name in ("tflm", "tflm-cmsis-nn", "x-cube-ai", "microtvm-native"):
         runtime = backend(name, None)
         assert len(set(runtime.flash(columns).tolist())) == 1, name
         found = runtime.cycles(columns, "M4")
