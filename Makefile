@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench-compression demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-pricing bench-device bench-formats bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite
+.PHONY: bench-compression demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-pricing bench-device bench-formats bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite bench-single-weights
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -72,6 +72,10 @@ bench-search: install
 # METHODS and HOURS narrow it: see benchmarks/compression/__main__.py. Needs espeak-ng.
 bench-compression: install
 	$(BIN)/python -m benchmarks.compression
+
+# Zeros, shared values and QAT by ours, by tfmot and afterwards; minutes a seed. SEEDS=3.
+bench-single-weights: install
+	$(BIN)/python -m benchmarks.single_weights $(SEEDS)
 
 # An hour on an idle core; goes on where it stopped. QUICK=3 measures 3 random cells again and compares.
 search-grid: install

@@ -68,6 +68,8 @@ class Trained:
         curve: the fine-tune's epochs; shared by all leaves of one training.
         train_s: seconds of the fine-tune, 0 for a leaf of another trial's training.
         notes: what to know of its training: a method that fell back and why, a loss that diverged.
+        plain: with QAT the score, on the same samples, of the same network at the same bits
+            without it, trained for as long and quantized afterwards.
     """
 
     candidate: Candidate
@@ -76,6 +78,7 @@ class Trained:
     curve: tuple[Epoch, ...]
     train_s: float
     notes: tuple[str, ...] = ()
+    plain: Score | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 
@@ -21,6 +21,11 @@ class Configuration:
         schedule: when the others were cut.
         rung: of its fine-tune, see :attr:`Space.ladder`: 0 is the first, others were promoted
             to. The digests leave it out: a promotion is of the same choice.
+        sparsity: share of the weights of each convolution and dense layer that are zero.
+        pattern: where the zeros may be: ``"any"``, or ``"2:4"``, two of four in a row.
+        clusters: values that the weights of each such layer share; 0 is any number.
+        qat: whether training met the weights and activations as they are quantized.
+        trainer: who made zeros, shared values and QAT: ``"keras"`` (ours) or ``"tfmot"``.
     """
 
     widths: tuple[int, ...]
@@ -30,11 +35,30 @@ class Configuration:
     weight_bits: tuple[int, ...]
     schedule: str = "one-shot"
     rung: int = 0
+    sparsity: float = 0.0
+    pattern: str = "any"
+    clusters: int = 0
+    qat: bool = False
+    trainer: str = "keras"
 
     @cached_property
     def structure(self) -> str:
-        """Digest of what has to be trained: bits and backend have no part in it."""
-        return _digest([self.widths, self.saliency, self.schedule])
+        """Digest of what has to be trained: the backend has no part in it, nor have the bits
+        unless training meets them."""
+        parts: list[object] = [self.widths, self.saliency, self.schedule]
+        if self.is_elementwise:
+            parts += [self.sparsity, self.pattern, self.clusters, self.trainer]
+        return _digest([*parts, self.activation_bits, self.weight_bits] if self.qat else parts)
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether training does something to single weights: zeros, shared values or QAT."""
+        return self.sparsity > 0 or self.clusters > 0 or self.qat
+
+    @property
+    def plain(self) -> Configuration:
+        """The same without QAT."""
+        return replace(self, qat=False)
 
     @property
     def training(self) -> str:
@@ -49,7 +73,12 @@ class Configuration:
     def __str__(self) -> str:
         low = sum(b < 8 for b in self.weight_bits)
         bits = f"a{self.activation_bits} w8" + (f"/w4×{low}" if low else "")
-        return f"{self.backend} {bits} widths {'-'.join(map(str, self.widths))}"
+        also = f" {self.sparsity:.0%} zeros" if self.sparsity else ""
+        also += " 2:4" if self.sparsity and self.pattern == "2:4" else ""
+        also += f" {self.clusters} values" if self.clusters else ""
+        also += " QAT" if self.qat else ""
+        also += " by tfmot" if self.trainer == "tfmot" else ""
+        return f"{self.backend} {bits} widths {'-'.join(map(str, self.widths))}{also}"
 
 
 def _digest(parts: object) -> str:

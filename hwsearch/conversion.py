@@ -10,6 +10,7 @@ from hwsearch.backends import Backend, backend, backends
 from hwsearch.board import Board
 from hwsearch.compress import structured
 from hwsearch.compress.quantize import calibrate, quantize
+from hwsearch.compress.sensitivity import sensitivity
 from hwsearch.convert import to_float_tflite
 from hwsearch.data import Array
 from hwsearch.errors import RefusedError
@@ -46,6 +47,7 @@ def priced(
     inputs: Sequence[Array],
     names: tuple[str, ...] | None,
     space: Space | None,
+    sensitive: bool = False,
 ) -> Priced:
     """Converts a model and reads what of it can vary.
 
@@ -55,6 +57,8 @@ def priced(
         inputs: per model input real values [samples, …], to calibrate on.
         names: backends to choose from; None is all whose artefacts can be proven here.
         space: what may vary; None is the default.
+        sensitive: whether to measure what 4-bit weights of each operator do; the model is
+            trained.
 
     Raises:
         ModelError: a model that cannot be searched.
@@ -78,6 +82,8 @@ def priced(
         graphs[bits] = read(content, f"the model at {bits}-bit activations").graph
         schemes[bits] = scheme(graphs[bits], binding, base.graph, op_indexes)
         int8_bytes = len(content) if bits == 8 or not int8_bytes else int8_bytes
+    if sensitive and min(space.weight_bits) < 8 and len(found.ops) > 1:
+        found = replace(found, sensitivity=sensitivity(calibration, inputs, op_indexes))
     runtimes, space, said = _runnable(_named(names), space, graphs)
     pricing = Pricing(board, Ranks(space, found, runtimes), schemes)
     return Priced(space, pricing, op_indexes, int8_bytes, tuple(notes + said))

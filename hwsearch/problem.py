@@ -12,6 +12,7 @@ import numpy as np
 
 from hwsearch.board import Board
 from hwsearch.candidate import Score
+from hwsearch.compress.quantize import CALIBRATION_SAMPLES
 from hwsearch.conversion import priced
 from hwsearch.convert import load_model, names
 from hwsearch.data import Port, Samples, generated, samples
@@ -116,7 +117,7 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
     loss, chosen, (train, search, report), notes = parts(model, given)
     outputs = predict(model, report.inputs)
     baseline = chosen.score(search.targets, predict(model, search.inputs), "Keras").value
-    found = priced(model, board, train.inputs, given.backends, given.space)
+    found = priced(model, board, train.inputs, given.backends, given.space, sensitive=True)
     return Problem(
         model, train, search, report, loss, chosen,
         chosen.score(report.targets, outputs, "Keras"), baseline, outputs,
@@ -197,6 +198,11 @@ def parts(
         _check_targets(report, outputs, loss, "test_data")
     else:
         search, report = kept.split(given.seed)
+    if len(train) < CALIBRATION_SAMPLES:
+        notes.append(
+            f"data has {len(train)} samples to calibrate on: activations beyond what these reach "
+            f"are clipped. Give at least {CALIBRATION_SAMPLES}."
+        )
     if len(report) < FEW:
         notes.append(
             f"the report rests on {len(report)} samples: its interval is wide. Give test_data=."
@@ -206,7 +212,10 @@ def parts(
 
 def _check_count(count: int, what: str) -> None:
     if count < 4:
-        raise DataError(f"{what} has {count} samples: too few to split. Give at least 4.")
+        raise DataError(
+            f"{what} has {count} samples: too few to split and to calibrate. Give at least 4, "
+            f"better {CALIBRATION_SAMPLES} and more."
+        )
 
 
 def _goals(model: Any, given: Given, train: Samples) -> tuple[Any, Metric, list[str]]:

@@ -10,14 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from hwsearch.backends.backend import Backend
 from hwsearch.configuration import Configuration
 from hwsearch.cost.columns import Ints
+from hwsearch.cost.cost import Floats
 from hwsearch.errors import SpaceError
 from hwsearch.space import Space
+
+TRAINING = {
+    "schedule": False, "sparsity": True, "pattern": False, "clusters": False, "qat": False,
+    "trainer": False,
+}  # fmt: skip
+"""What a training shares, in the order of the last parameters; whether its ranks are ordered."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,24 @@ class Layout:
     Attributes:
         groups: name, full width and least width of each channel group.
         ops: name, kind and weight elements of each operator whose bits can vary, in order.
+        sensitivity: per operator the error that low bits of it alone add to the outputs, see
+            ``compress/sensitivity.py``; () is not measured.
     """
 
     groups: tuple[tuple[str, int, int], ...]
     ops: tuple[tuple[str, str, int], ...]
+    sensitivity: tuple[float, ...] = ()
+
+    @cached_property
+    def lowered_first(self) -> Ints:
+        """int64 [ops]: operators in the order in which their bits are lowered.
+
+        The one whose low bits add the least error for each weight that they shrink comes first;
+        where that was not measured, the one with most weights.
+        """
+        sizes = np.array([size for _, _, size in self.ops], np.float64)
+        errors = np.array(self.sensitivity) if self.sensitivity else np.ones(len(sizes))
+        return np.argsort(errors / np.maximum(sizes, 1), kind="stable")
 
 
 @dataclass(frozen=True)
@@ -59,6 +81,11 @@ class Decoded:
         activation_bits: int64 [n].
         weight_bits: int64 [n, ops].
         schedule: int64 [n], rank in the space's list.
+        sparsity: float64 [n], share of zeros in the weights of each operator of the layout.
+        pattern: int64 [n], rank in the space's list.
+        clusters: int64 [n], distinct values of the same weights at most; 0 is any number.
+        qat: int64 [n], 1 or 0.
+        trainer: int64 [n], rank in the space's list.
     """
 
     widths: Ints
@@ -67,6 +94,11 @@ class Decoded:
     activation_bits: Ints
     weight_bits: Ints
     schedule: Ints
+    sparsity: Floats
+    pattern: Ints
+    clusters: Ints
+    qat: Ints
+    trainer: Ints
 
     def __len__(self) -> int:
         return len(self.widths)
@@ -104,7 +136,7 @@ class Ranks:
         names += [
             Parameter(f"bits/{op}", len(space.weight_bits), True) for op, _, _ in self.layout.ops
         ]
-        names += [Parameter("schedule", len(space.schedule), False)]
+        names += [Parameter(n, len(getattr(space, n)), o) for n, o in TRAINING.items()]
         object.__setattr__(self, "parameters", tuple(names))
 
     def random(self, rng: np.random.Generator, n: int) -> Ints:
@@ -115,13 +147,22 @@ class Ranks:
         """int64 [n, parameters]: random ranks around a random overall pruning level a row.
 
         Independent ratios all average to the same model size; a common level a row spreads the
-        draws from the full network to the smallest.
+        draws from the full network to the smallest. Where sensitivities are known, so many of the
+        least sensitive operators have low bits in a row.
         """
         ranks = self.random(rng, n)
         groups = len(self.layout.groups)
         most = len(self.space.pruning_ratio) - 1
         level = rng.uniform(0, most, (n, 1))
         ranks[:, :groups] = np.clip(np.rint(level + rng.normal(0, 1, (n, groups))), 0, most)
+        if self.layout.sensitivity:
+            bits = self.space.weight_bits
+            place = np.argsort(self.layout.lowered_first)
+            low = place < rng.integers(0, len(place) + 1, (n, 1))
+            first = groups + 4
+            ranks[:, first : first + len(place)] = np.where(
+                low, bits.index(min(bits)), bits.index(max(bits))
+            )
         return ranks
 
     def decode(self, ranks: Ints) -> Decoded:
@@ -147,7 +188,19 @@ class Ranks:
                 supported = [b for b in space.weight_bits if b in runs] or [8]
                 drawn = _among(supported, ranks[rows, groups + 4 + i], len(space.weight_bits))
                 weight_bits[rows, i] = np.where(activation_bits[rows] == 8, drawn, 8)
-        return Decoded(widths, saliency, backend, activation_bits, weight_bits, ranks[:, -1])
+        tail = dict(zip(TRAINING, ranks[:, groups + 4 + len(self.layout.ops) :].T, strict=True))
+        # Ranks that make no difference are those of the first choice: equal means equal.
+        sparsity = np.array(space.sparsity, np.float64)[tail["sparsity"]]
+        pattern = np.where(sparsity > 0, tail["pattern"], 0)
+        halved = (np.array(space.pattern)[pattern] == "2:4") & (sparsity > 0)
+        sparsity = np.where(halved, 0.5, sparsity)
+        clusters = np.array(space.clusters, np.int64)[tail["clusters"]]
+        qat = (np.array(space.qat)[tail["qat"]] & (activation_bits == 8)).astype(np.int64)
+        any_of = (sparsity > 0) | (clusters > 0) | (qat > 0)
+        return Decoded(
+            widths, saliency, backend, activation_bits, weight_bits, tail["schedule"],
+            sparsity, pattern, clusters, qat, np.where(any_of, tail["trainer"], 0),
+        )  # fmt: skip
 
     def configuration(self, ranks: Ints | Sequence[int]) -> Configuration:
         """The configuration of one row of ranks."""
@@ -163,6 +216,11 @@ class Ranks:
                 int(decoded.activation_bits[i]),
                 tuple(map(int, decoded.weight_bits[i])),
                 self.space.schedule[decoded.schedule[i]],
+                float(decoded.sparsity[i]),
+                self.space.pattern[decoded.pattern[i]],
+                int(decoded.clusters[i]),
+                bool(decoded.qat[i]),
+                self.space.trainer[decoded.trainer[i]],
             )
             for i in range(len(decoded))
         ]
@@ -182,6 +240,11 @@ class Ranks:
                 n, len(self.layout.ops)
             ),
             np.array([self.space.schedule.index(c.schedule) for c in configurations], np.int64),
+            np.array([c.sparsity for c in configurations], np.float64),
+            np.array([self.space.pattern.index(c.pattern) for c in configurations], np.int64),
+            np.array([c.clusters for c in configurations], np.int64),
+            np.array([c.qat for c in configurations], np.int64),
+            np.array([self.space.trainer.index(c.trainer) for c in configurations], np.int64),
         )
 
     def names(self, ranks: Ints | Sequence[int]) -> dict[str, int]:
@@ -191,10 +254,11 @@ class Ranks:
     def leaves(self, configuration: Configuration) -> list[Configuration]:
         """Every (bits, backend) that one training of this structure can serve.
 
-        Bits go from all high to all low by one operator at a time, largest weights first, so
-        that their number stays linear; the configuration's own bits are among them.
+        Bits go from all high to all low by one operator at a time, the least sensitive first
+        (:attr:`Layout.lowered_first`), so that their number stays linear; the configuration's own
+        bits are among them. A training that met its bits (QAT) serves these alone.
         """
-        order = np.argsort([-size for _, _, size in self.layout.ops], kind="stable")
+        order = self.layout.lowered_first
         found = {configuration.digest: configuration}
         for runtime in self.backends:
             for activation in self.space.activation_bits:
@@ -205,8 +269,13 @@ class Ranks:
                     for i in order[:lowered]:
                         bits[i] = min(self.space.weight_bits)
                     leaf = self._supported(configuration, runtime, activation, bits)
-                    found.setdefault(leaf.digest, leaf)
+                    if leaf.structure == configuration.structure and self._has(leaf):
+                        found.setdefault(leaf.digest, leaf)
         return list(found.values())
+
+    def _has(self, leaf: Configuration) -> bool:
+        """Whether some ranks decode to a leaf: where QAT is no choice, 8 bits have it or not."""
+        return leaf.activation_bits != 8 or leaf.qat in self.space.qat
 
     def _supported(
         self, structure: Configuration, runtime: Backend, activation: int, bits: Sequence[int]
@@ -241,6 +310,9 @@ class Ranks:
                 ranks[groups + 4 + i] = _rank(
                     supported, configuration.weight_bits[i], len(space.weight_bits)
                 )
+        if configuration.qat in space.qat:
+            place = list(TRAINING).index("qat") - len(TRAINING)
+            ranks[place] = space.qat.index(configuration.qat)
         return ranks
 
 

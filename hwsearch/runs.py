@@ -68,6 +68,8 @@ def trial(
     params |= {key(f"bits/{o}"): b for o, b in zip(ops, c.weight_bits, strict=True)}
     params |= {key(f"hp/{name}"): value for name, value in candidate.hyperparameters}
     metrics = _score(metric, trained.score)
+    if trained.plain is not None:
+        metrics.append((f"{metric}_without_qat", trained.plain.value, 0))
     metrics += _costs(cost)
     metrics += [(f"excess/{name}", value, 0) for name, value in excess.items()]
     metrics += [("train_s", trained.train_s, 0), ("epochs", len(trained.curve), 0)]

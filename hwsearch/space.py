@@ -20,7 +20,16 @@ class Space:
         saliency: measures by which channels are ranked: l1, l2, taylor, apoz, bn, random; see
             ``compress/saliency.py``.
         schedule: whether a trial cuts at once or in steps with training between them: one-shot,
-            iterative, agp; see ``compress/schedule.py``.
+            iterative, agp; see ``compress/schedule.py``. Zeros come by it too.
+        sparsity: shares of the weights of each convolution and dense layer that may be zero,
+            rising. Only runtimes that store zeros for less gain by it (``aot``).
+        pattern: where zeros may be: any, or 2:4 (two of four in a row, a sparsity of one half).
+        clusters: how many values the weights of such a layer may share: 16, 32, or 0, any
+            number. Only runtimes that store shared values for less gain by it (``aot``).
+        qat: whether a trial trains with weights and activations as they are quantized; its plain
+            twin is trained and scored beside it.
+        trainer: of sparsity, clusters and qat: keras, or tfmot, which falls back to keras for
+            layers that it refuses.
         weight_bits, activation_bits: bit widths to try, where the backend runs them.
         epochs: of the fine-tune of each trial; 0 trains nothing.
         rungs: longer fine-tunes, rising from ``epochs``, each in epochs from the first one on.
@@ -41,6 +50,11 @@ class Space:
     multiple_of: tuple[int, ...] = (4,)
     saliency: tuple[str, ...] = ("l1", "l2")
     schedule: tuple[str, ...] = ("one-shot",)
+    sparsity: tuple[float, ...] = (0.0,)
+    pattern: tuple[str, ...] = ("any",)
+    clusters: tuple[int, ...] = (0,)
+    qat: tuple[bool, ...] = (False,)
+    trainer: tuple[str, ...] = ("keras",)
     weight_bits: tuple[int, ...] = (8, 4)
     activation_bits: tuple[int, ...] = (8, 16)
     epochs: int = 2

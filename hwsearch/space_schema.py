@@ -19,7 +19,17 @@ SALIENCIES = ("l1", "l2", "taylor", "apoz", "bn", "random")
 """Measures by which channels are ranked for pruning, see ``compress/saliency.py``."""
 
 SCHEDULES = ("one-shot", "iterative", "agp")
-"""When channels are cut, see ``compress/schedule.py``."""
+"""When channels are cut and weights set to zero, see ``compress/schedule.py``."""
+
+PATTERNS = ("any", "2:4")
+"""Where zeros may be, see ``compress/elementwise.py``."""
+
+CLUSTERS = (0, 16, 32)
+"""Values that the weights of a layer may share; 0 is any number."""
+
+TRAINERS = ("keras", "tfmot")
+"""Who trains zeros, shared values and QAT: ``compress/straight_through.py``, or
+tensorflow-model-optimization in a process of its own (``compress/tfmot.py``)."""
 
 
 def is_number(value: object) -> bool:
@@ -75,6 +85,13 @@ KEYS: Mapping[str, Key] = {
     "multiple_of": Key("whole numbers from 1, each once", lambda m: is_whole(m, 1), True),
     "saliency": _some_of(SALIENCIES),
     "schedule": _some_of(SCHEDULES),
+    "sparsity": Key(
+        "rising numbers from 0 to below 1", lambda r: is_number(r) and 0 <= r < 1, True, True
+    ),
+    "pattern": _some_of(PATTERNS),
+    "clusters": _some_of(CLUSTERS),
+    "qat": _some_of((False, True)),
+    "trainer": _some_of(TRAINERS),
     "weight_bits": _some_of((4, 8)),
     "activation_bits": _some_of((8, 16)),
     "epochs": Key("a whole number from 0", lambda n: is_whole(n, 0)),

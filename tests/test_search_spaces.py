@@ -31,7 +31,17 @@ def test_a_preset_loads_by_path_and_by_name(path: Path) -> None:
 
 
 def test_presets_differ_and_are_all_there() -> None:
-    wanted = {"fast", "thorough", "int8-only", "mixed-precision", "mlp", "cnn", "ds_cnn", "resnet"}
+    wanted = {
+        "fast",
+        "thorough",
+        "int8-only",
+        "mixed-precision",
+        "mlp",
+        "cnn",
+        "ds_cnn",
+        "resnet",
+        "sparse",
+    }
     assert set(presets()) == wanted
     assert len({repr(Space.load(name)) for name in wanted}) == len(wanted)
 

@@ -44,6 +44,11 @@ spaces = st.builds(
     multiple_of=st.sampled_from([(1,), (4,), (1, 4), (8, 2)]),
     saliency=st.sampled_from([("l1",), ("l1", "l2", "random")]),
     schedule=st.sampled_from([("one-shot",), ("agp", "one-shot", "iterative")]),
+    sparsity=st.sampled_from([(0.0,), (0.0, 0.5, 0.9), (0.7,)]),
+    pattern=st.sampled_from([("any",), ("2:4",), ("any", "2:4"), ("2:4", "any")]),
+    clusters=st.sampled_from([(0,), (16,), (0, 16, 32)]),
+    qat=st.sampled_from([(False,), (True,), (False, True)]),
+    trainer=st.sampled_from([("keras",), ("tfmot", "keras")]),
     weight_bits=st.sampled_from([(8,), (4,), (8, 4), (4, 8)]),
     activation_bits=st.sampled_from([(8,), (8, 16), (16, 8)]),
 )
@@ -95,6 +100,20 @@ def test_leaves_lower_the_largest_weights_first() -> None:
     assert all(set(leaf.weight_bits) == {8} for leaf in leaves if leaf.activation_bits == 16)
 
 
+def test_the_least_sensitive_are_lowered_first() -> None:
+    """Error a weight: 0.1 / 400, 0.45 / 900, 0.11 / 100."""
+    layout = replace(LAYOUT, sensitivity=(0.1, 0.45, 0.11))
+    assert layout.lowered_first.tolist() == [0, 1, 2]
+    assert LAYOUT.lowered_first.tolist() == [1, 0, 2]
+    found = Ranks(Space(), layout, RUNTIMES)
+    leaves = found.leaves(Configuration((16, 24, 5), "l1", "tflm", 8, (8, 8, 8)))
+    low = {x.weight_bits for x in leaves if x.backend == "tflm" and x.activation_bits == 8}
+    assert low == {(8, 8, 8), (4, 8, 8), (4, 4, 8), (4, 4, 4)}
+    drawn = found.decode(found.pruned(np.random.default_rng(0), 500))
+    rows = (drawn.backend == 0) & (drawn.activation_bits == 8)
+    assert {tuple(map(int, b)) for b in drawn.weight_bits[rows]} == low
+
+
 def test_widths_by_hand() -> None:
     found = ranks(pruning_ratio=(0.0, 0.5, 0.875), multiple_of=(4,))
     rows = np.zeros((3, len(found.parameters)), np.int64)
@@ -131,6 +150,37 @@ def test_structure_is_what_has_to_be_trained() -> None:
     assert one.structure != Configuration((8, 8, 4), "l2", "tflm", 8, (8, 8, 8)).structure
     assert one.structure != replace(one, schedule="agp").structure
     assert str(other) == "plain a8 w8/w4×1 widths 8-8-4"
+    sparse = replace(one, sparsity=0.5, pattern="2:4")
+    assert len({c.structure for c in (one, sparse, replace(sparse, pattern="any"))}) == 3
+    assert sparse.structure == replace(sparse, weight_bits=(4, 8, 8)).structure
+    trained = replace(sparse, qat=True)
+    assert trained.structure != replace(trained, weight_bits=(4, 8, 8)).structure
+    assert trained.structure == replace(trained, backend="plain").structure
+    assert trained.plain == sparse
+    assert str(replace(trained, clusters=16, trainer="tfmot")) == (
+        "tflm a8 w8 widths 8-8-4 50% zeros 2:4 16 values QAT by tfmot"
+    )
+
+
+@given(spaces, st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_choices_that_make_no_difference_are_the_same(space: Space, seed: int) -> None:
+    found = Ranks(space, LAYOUT, RUNTIMES)
+    for c in found.configurations(found.decode(found.random(np.random.default_rng(seed), 6))):
+        assert not (c.qat and c.activation_bits == 16)
+        assert c.sparsity == 0.5 or c.pattern == "any" or not c.sparsity
+        assert c.sparsity or c.pattern == space.pattern[0]
+        assert c.is_elementwise or c.trainer == space.trainer[0]
+
+
+def test_qat_serves_its_own_bits_alone() -> None:
+    found = ranks(qat=(False, True))
+    trained = Configuration((16, 24, 5), "l1", "tflm", 8, (8, 8, 8), qat=True)
+    leaves = found.leaves(trained)
+    assert {leaf.backend for leaf in leaves} == {b.name for b in RUNTIMES}
+    assert {leaf.weight_bits for leaf in leaves} == {(8, 8, 8)}
+    mixed = replace(trained, weight_bits=(4, 8, 8))
+    assert {leaf.backend for leaf in found.leaves(mixed)} <= {"tflm", "tflm-cmsis-nn"}
 
 
 def test_no_backend() -> None:
@@ -154,6 +204,8 @@ def test_no_channel_groups_and_no_operators() -> None:
         {"weight_bits": (2,)}, {"activation_bits": (32,)}, {"activation_bits": ()},
         {"rungs": (8, 4)}, {"rungs": (4, 4)}, {"rungs": (0.5,)}, {"rungs": 4},
         {"epochs": -1}, {"epochs": 1.5}, {"epochs": True}, {"batch_size": 0}, {"samples": -1},
+        {"sparsity": (0.5, 0.0)}, {"sparsity": (1.0,)}, {"pattern": ("1:4",)}, {"clusters": (8,)},
+        {"clusters": 16}, {"qat": (1,)}, {"qat": True}, {"trainer": ("torch",)},
         {"schedule": ("once",)}, {"schedule": ()}, {"distillation": 1.5}, {"distillation": "on"},
         {"temperature": 0.5},
         {"learning_rate": 0}, {"learning_rate": "fast"}, {"learning_rate": float("nan")},

@@ -219,8 +219,8 @@ def _front(costs: Floats, metric: Floats) -> NDArray[np.bool_]:
 def _keys(decoded: Decoded) -> NDArray[np.uint64]:
     """uint64 [n]: equal for ranks that mean the same configuration, else different but by chance
     of 1 in 2**64."""
-    columns = np.column_stack([getattr(decoded, f.name) for f in fields(Decoded)])
-    columns = columns.astype(np.uint64)
+    found = (getattr(decoded, f.name) for f in fields(Decoded))
+    columns = np.column_stack([np.ascontiguousarray(c).view(np.uint64) for c in found])
     odd = np.random.default_rng(0).integers(0, 2**63, columns.shape[1], np.uint64) * 2 + 1
     return np.asarray((columns * odd).sum(axis=1, dtype=np.uint64))
 

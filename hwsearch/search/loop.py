@@ -241,7 +241,8 @@ class Search:
                 trained = self.known.trained(trial)
                 self.on_trained(trained, self.task.budget.excess(trained.candidate.cost))
             if self.disk is not None:
-                self.disk.add(configuration.training)
+                for one in {configuration, configuration.plain}:  # its twin without QAT, too
+                    self.disk.add(one.training)
         self._memory.learn(learnt)
         if self.disk is not None and self.disk.is_over():
             used = {f.leaves[0].training for f in self._flights.values()}

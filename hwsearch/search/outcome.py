@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -11,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwsearch.candidate import Candidate, Trained
 from hwsearch.configuration import Configuration
-from hwsearch.cost.cost import CostColumns
+from hwsearch.cost.cost import Cost, CostColumns
 from hwsearch.search import study as studies
 from hwsearch.search.known import ASKS
 from hwsearch.search.rows import LEAF, RUNG
@@ -72,9 +73,11 @@ def outcomes(
             continue
         candidate = Candidate(number, leaf, task.pricing.cost(leaf))
         seconds = result.train_s if asked else 0.0
+        notes = (*result.notes, *unpaid(task, leaf, candidate.cost))
         trained = Trained(
-            candidate, artefact.tflite, artefact.score, result.curve, seconds, result.notes
-        )
+            candidate, artefact.tflite, artefact.score, result.curve, seconds, notes,
+            artefact.plain,
+        )  # fmt: skip
         marks: dict[str, object] = {studies.RESULT: studies.result(trained, task.directory)}
         ranks = row if asked else task.pricing.ranks.ranks(leaf, row)
         names = task.pricing.ranks.names(ranks) | {RUNG: leaf.rung}
@@ -82,6 +85,16 @@ def outcomes(
         marks |= {} if asked else {LEAF: True}
         told.append(scored(task, trained, marks, params, distributions))
     return told
+
+
+def unpaid(task: Task, leaf: Configuration, cost: Cost) -> tuple[str, ...]:
+    """A note where zeros and shared values save no flash: the runtime stores them like others."""
+    dense = replace(leaf, sparsity=0.0, clusters=0)
+    if dense == leaf or (task.pricing.cost(dense).flash_bytes or 0) > (cost.flash_bytes or 0):
+        return ()
+    return (
+        f"{leaf.backend} stores zeros and shared values like other weights: they save nothing",
+    )
 
 
 def scored(

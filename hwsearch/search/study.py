@@ -138,6 +138,7 @@ def result(trained: Trained, directory: Path) -> dict[str, Any]:
         "curve": to_json(trained.curve),
         "train_s": trained.train_s,
         "notes": list(trained.notes),
+        "plain": to_json(trained.plain),
     }
 
 
@@ -165,4 +166,5 @@ def trained(
         from_json(tuple[Epoch, ...], kept["curve"]),
         float(kept["train_s"]),
         tuple(kept.get("notes", ())),
+        from_json(Score | None, kept.get("plain")),
     )

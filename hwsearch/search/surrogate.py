@@ -37,9 +37,12 @@ class Features:
     """n configurations as the metric sees them: the runtime has no part in it.
 
     Attributes:
-        structure: float64 [n, groups + saliencies + schedules]: log2 of the share of channels
+        structure: float64 [n, groups + saliencies + schedules + 5]: log2 of the share of channels
             kept, a third of it (so that an eighth is -1); saliency and schedule as 0 or 1.
         recipe: float64 [n, 1 + ops]: 1 for 16-bit activations, 1 for weights of 4 bits.
+
+    The structure ends with what was done to single weights: the share of zeros; for shared values
+    8 / log2 of their number less 1; 1 for the second trainer; 1 for QAT.
     """
 
     structure: Floats
@@ -52,10 +55,17 @@ class Features:
         kept = np.log2(np.maximum(decoded.widths, 1) / full) / 3
         saliency = decoded.saliency[:, None] == np.arange(1, len(ranks.space.saliency))
         schedule = decoded.schedule[:, None] == np.arange(1, len(ranks.space.schedule))
+        shared = np.where(
+            decoded.clusters > 0, 8 / np.log2(np.maximum(decoded.clusters, 2)) - 1, 0
+        )
+        single = np.column_stack(
+            [decoded.sparsity, decoded.pattern > 0, shared, decoded.trainer > 0, decoded.qat]
+        )
         recipe = np.concatenate(
             [decoded.activation_bits[:, None] == 16, decoded.weight_bits < 8], axis=1
         )
-        return cls(np.concatenate([kept, saliency, schedule], axis=1), recipe.astype(np.float64))
+        parts = [kept, saliency, schedule, single]
+        return cls(np.concatenate(parts, axis=1), recipe.astype(np.float64))
 
     def take(self, rows: Any) -> Features:
         """Only these rows."""

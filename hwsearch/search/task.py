@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
+from hwsearch.compress.elementwise import Elementwise
 from hwsearch.configuration import Configuration
 from hwsearch.metric import Mode
 from hwsearch.objectives import METRIC, cost_values
@@ -109,17 +110,17 @@ class Task:
 
     def job(self, leaves: list[Configuration]) -> Job:
         """The training that these leaves of one structure and rung share."""
-        full, rung = self.pricing.ranks.layout.groups, leaves[0].rung
-        widths = zip(full, leaves[0].widths, strict=True)
+        full, first = self.pricing.ranks.layout.groups, leaves[0]
+        widths, rung = zip(full, first.widths, strict=True), first.rung
         return Job(
             directory=self.directory,
-            structure=leaves[0].training,
+            structure=first.training,
             widths={name: kept for (name, width, _), kept in widths if kept < width},
-            saliency=leaves[0].saliency,
-            schedule=leaves[0].schedule,
+            saliency=first.saliency,
+            schedule=first.schedule,
             precisions=tuple(dict.fromkeys(self.precision(leaf) for leaf in leaves)),
             space=replace(self.space, epochs=self.space.ladder[rung], rungs=()),
-            before=self.job([replace(leaves[0], rung=rung - 1)]) if rung else None,
+            before=self.job([replace(first, rung=rung - 1)]) if rung else None,
             loss=self.loss,
             metric=self.metric,
             custom_objects=self.custom_objects,
@@ -128,6 +129,10 @@ class Task:
             memory_bytes=self.memory_bytes,
             cache=self.cache,
             lineage=self.lineage,
+            elementwise=Elementwise(
+                first.sparsity, first.pattern, first.clusters, first.qat, first.trainer
+            ),
+            plain=self.job([first.plain]) if first.qat else None,
         )
 
     def limit_s(self, job: Job) -> float | None:

@@ -12,12 +12,13 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hwsearch.candidate import Epoch, Score
+from hwsearch.compress.elementwise import Elementwise
 from hwsearch.data import Samples
 from hwsearch.errors import HwsearchError
 from hwsearch.metric import Metric
@@ -36,6 +37,7 @@ NETWORK = "network.keras"
 
 CHOICES = (
     "pruning_ratio", "multiple_of", "saliency", "weight_bits", "activation_bits", "rungs",
+    "schedule", "sparsity", "pattern", "clusters", "qat", "trainer",
 )  # fmt: skip
 """Of a space what a structure says, or what no training depends on."""
 
@@ -82,6 +84,9 @@ class Job:
         cache: of trainings, shared with other studies; None is none.
         lineage: digest of model, data and loss.
         before: the shorter training that it goes on from; None starts from the original.
+        elementwise: what is done to single weights. With QAT for the first precision, the only
+            one.
+        plain: with QAT the same training without; None without QAT.
     """
 
     directory: Path
@@ -100,6 +105,8 @@ class Job:
     cache: Cache | None = None
     lineage: str = ""
     before: Job | None = None
+    elementwise: Elementwise = field(default_factory=Elementwise)
+    plain: Job | None = None
 
     @property
     def folder(self) -> Path:
@@ -117,11 +124,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Artefact:
-    """One quantized model of a training and its score on the search half."""
+    """One quantized model of a training and its score on the search half.
+
+    Attributes:
+        plain: with QAT the score of the same without, trained for as long.
+    """
 
     precision: Precision
     tflite: Path
     score: Score
+    plain: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +185,7 @@ def run(job: Job) -> Result:
         train = Samples.load(job.directory / "data" / "train")
         search = Samples.load(job.directory / "data" / "search")
         calibration = calibrate((job.folder / FLOAT).read_bytes(), train.inputs)
+        plain = _plain(job)
         for precision in missing:
             try:
                 content = quantize(
@@ -185,7 +198,7 @@ def run(job: Job) -> Result:
                 continue
             path = job.folder / precision.name
             _replace(path, content)
-            made = (*known.artefacts, Artefact(precision, path, score))
+            made = (*known.artefacts, Artefact(precision, path, score, plain))
             known = replace(known, artefacts=made)
             _write(job.folder, known)
     return known
@@ -203,9 +216,16 @@ def _trained(job: Job) -> Result:
     return known
 
 
+def _plain(job: Job) -> Score | None:
+    """With QAT the score of the same training without, which is kept for whoever asks for it."""
+    if job.plain is None:
+        return None
+    artefact = run(job.plain).of(job.precisions[0])
+    return None if artefact is None else artefact.score
+
+
 def _train(job: Job) -> Result:
-    from hwsearch import train
-    from hwsearch.compress import schedule
+    from hwsearch.compress import schedule, tuning
     from hwsearch.compress.saliency import Evidence, Saliency, saliency
     from hwsearch.convert import load_model, to_float_tflite
     from hwsearch.search import original as shared
@@ -225,21 +245,17 @@ def _train(job: Job) -> Result:
             return shared.ranked(job.directory, model, groups, job.saliency, evidence)
         return saliency(model, groups, job.saliency, evidence)
 
-    def tune(model: Any, epochs: int) -> train.FineTuned:
-        return train.fine_tune(
-            model,
-            data,
-            loss,
-            epochs=epochs,
-            learning_rate=space.learning_rate,
-            batch_size=space.batch_size,
-            samples=space.samples,
-            seed=job.seed + done,  # a promotion draws other samples than the epochs before
-            distillation=teacher,
-            patience=train.patience(epochs),
-        )
-
     epochs = space.epochs if data.targets else 0
+    settings = {
+        "learning_rate": space.learning_rate,
+        "batch_size": space.batch_size,
+        "samples": space.samples,
+        "seed": job.seed + done,  # a promotion draws other samples than the epochs before
+        "distillation": teacher,
+    }
+    low = dict(job.precisions[0].weight_bits)
+    rise = job.schedule if before is None else "one-shot"  # a promotion has its zeros
+    tune = tuning.Tuning(data, loss, settings, job.elementwise, rise, epochs, low, done)
     if job.before is not None and before is not None:
         model = load_model(job.before.folder / NETWORK, trusted=True)
         curve, said = before.curve, [*before.notes]

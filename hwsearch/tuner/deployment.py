@@ -101,7 +101,7 @@ def deploy(
     found: list[Trained] = []
     reasons: list[str] = []
     for configuration in verdict.fits:
-        unpruned = configuration.widths == full
+        unpruned = configuration.widths == full and not configuration.is_elementwise
         space = replace(task.space, epochs=0) if unpruned else task.space
         leaves = task.leaves(configuration, set())
         result, reason = children.run(replace(task, space=space).job(leaves), task.trial_timeout_s)
@@ -122,7 +122,13 @@ def deploy(
             seconds = result.train_s if leaf is leaves[0] else 0.0
             found.append(
                 Trained(
-                    candidate, artefact.tflite, artefact.score, result.curve, seconds, result.notes
+                    candidate,
+                    artefact.tflite,
+                    artefact.score,
+                    result.curve,
+                    seconds,
+                    result.notes,
+                    artefact.plain,
                 )
             )
     if not found:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from hwsearch.compress.elementwise import Elementwise
 from hwsearch.data import Samples
 from hwsearch.graph import tflite
 from hwsearch.metric import metric
@@ -83,6 +84,32 @@ def test_what_fell_back_and_what_diverged_is_told(study: Path) -> None:
     assert json.loads((directory / "trained" / "one" / RESULT).read_text())["notes"]
     score = found.artefacts[0].score
     assert np.isfinite(score.value)  # the last finite weights were deployed and scored
+
+
+def test_zeros_and_shared_codes_reach_the_artefact(study: Path) -> None:
+    wanted = Elementwise(sparsity=0.6, clusters=16)
+    found = run(job(study, structure="sparse", elementwise=wanted))
+    artefact = tflite.read(found.artefacts[0].tflite.read_bytes())
+    for op in artefact.graph.ops:
+        if op.kind in ("conv_2d", "fully_connected"):
+            codes = artefact.constant(op.inputs[1])
+            assert (codes == 0).mean() >= 0.59 and len(np.unique(codes)) <= 16
+    assert found.artefacts[0].plain is None
+
+
+def test_qat_is_compared_with_plain_training(study: Path) -> None:
+    low = (Precision(8, ((0, 4), (1, 4))),)
+    plain = job(study, structure="plain", precisions=low)
+    wanted = Elementwise(qat=True)
+    found = run(replace(plain, structure="qat", plain=plain, elementwise=wanted))
+    twin = load(study / "trained" / "plain")
+    assert twin is not None and len(twin.curve) == len(found.curve) == 1
+    (artefact,), (without,) = found.artefacts, twin.artefacts
+    assert artefact.precision == without.precision == low[0]
+    assert artefact.plain == without.score and artefact.tflite != without.tflite
+    assert without.plain is None
+    assert load(study / "trained" / "qat") == found
+    assert run(plain).train_s == twin.train_s, "it was trained again"
 
 
 def test_another_study_takes_a_training_from_the_cache(study: Path, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Which operator of a ``.tflite`` computes with which kernel of the Keras model it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from hwsearch.compress.elementwise import kernels
+from hwsearch.graph.tflite import TfliteModel
+
+SAME = 1e-4
+"""Two kernels are the same when no weight differs by more of its channel's largest."""
+
+
+def kernels_of(model: Any, float_tflite: TfliteModel, ops: Iterable[int]) -> dict[int, Any]:
+    """By operator its kernel, a Keras variable; those for which none is found are left out.
+
+    A kernel is known by its weights. Conversion may have folded a BatchNormalization in: weights
+    are compared up to a factor of each output channel.
+
+    Args:
+        model: the Keras model.
+        float_tflite: what it was converted to, with the same weights.
+        ops: indexes of operators with weights.
+    """
+    known = [(variable, _shape_free(np.moveaxis(variable.numpy(), -1, 0)))
+             for _, variable in kernels(model)]  # fmt: skip
+    found = {}
+    for op in ops:
+        own = _shape_free(float_tflite.constant(float_tflite.graph.ops[op].inputs[1]))
+        for variable, values in known:
+            if values.shape == own.shape and np.abs(values - own).max(initial=0) < SAME:
+                found[op] = variable
+                break
+    return found
+
+
+def _shape_free(weights: Any) -> Any:
+    """float32 [outputs, others]: absolute weights by the largest of their output channel."""
+    flat = np.abs(np.asarray(weights, np.float32).reshape(len(weights), -1))
+    most = flat.max(axis=1, initial=0, keepdims=True)
+    return flat / np.where(most > 0, most, 1)

@@ -1,0 +1,170 @@
+"""Zeros, shared values and quantized weights in training: the network is trained as it will be.
+
+What is meant for single weights is a projection: small weights to zero, codes to those of a
+codebook, weights to the grid of their bits. In every step the forward and the backward pass meet
+the projected weights; the step itself is taken by unprojected ones, kept beside them (Bengio et
+al. 2013, arXiv:1308.3432, the straight-through estimator; for zeros Lin et al. 2020,
+arXiv:2006.07253, "dynamic model pruning with feedback": a weight that was zero may come back).
+Between steps the model holds projected weights, so whoever reads it sees what will be deployed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hwsearch.compress.elementwise import CODES, Elementwise, codebook, kernels, mask, project
+from hwsearch.compress.fake_quantize import FakeQuantize
+from hwsearch.compress.schedule import SCHEDULES
+from hwsearch.data import Samples
+from hwsearch.train import FineTuned, estimate_statistics, fine_tune
+
+REDRAWN = 20
+"""How often masks and codebooks are drawn anew."""
+
+RAMP, SETTLED = 0.5, 0.8
+"""Shares of the training after which all zeros are there, and nothing is drawn anew."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training does to single weights, and when.
+
+    Attributes:
+        wanted: what is asked for.
+        schedule: a key of ``SCHEDULES``: how the share of zeros rises.
+        begin, end: shares of the whole training at which this part of it begins and ends; zeros
+            rise over the whole.
+        bits: by ``id`` of a kernel the bits of its weights; those that are not there have 8. Only
+            QAT minds them.
+    """
+
+    wanted: Elementwise
+    schedule: str = "one-shot"
+    begin: float = 0.0
+    end: float = 1.0
+    bits: Mapping[int, int] | None = None
+
+    def at(self, done: float) -> Elementwise:
+        """What is asked for after a share of this part."""
+        time = self.begin + done * (self.end - self.begin)
+        share = SCHEDULES[self.schedule](min(1.0, time / RAMP)) if time < RAMP else 1.0
+        return replace(self.wanted, sparsity=share * self.wanted.sparsity)
+
+    def settled(self, done: float) -> bool:
+        """Whether masks and codebooks stay as they are after a share of this part."""
+        return self.begin + done * (self.end - self.begin) >= SETTLED
+
+
+def train(model: Any, data: Samples, loss: Any, plan: Plan, **settings: Any) -> FineTuned:
+    """Trains a model in place; afterwards it has the zeros and shared codes that are asked for.
+
+    Args:
+        model: a Keras model.
+        data, loss, settings: as :func:`hwsearch.train.fine_tune`; ``patience`` is 0, as the
+            network of an early epoch is not yet the one that is asked for.
+        plan: what to do, and when.
+    """
+    count = min(settings["samples"] or len(data), len(data))
+    steps = max(1, math.ceil(count / settings["batch_size"])) * settings["epochs"]
+    settings = settings | {"patience": 0}
+    tuned = fine_tune(
+        model, data, loss, step=lambda fitted: _StraightThrough(fitted, model, plan, steps),
+        **settings,
+    )  # fmt: skip
+    if project(model, plan.at(1.0)) and len(data):
+        estimate_statistics(model, data, settings["seed"])
+    return tuned
+
+
+class _Kernel:
+    """A kernel, what it is projected by, and the unprojected weights that steps are taken by."""
+
+    def __init__(self, variable: Any, plan: Plan) -> None:
+        self.variable, self.wanted = variable, plan.wanted
+        self.bits = (plan.bits or {}).get(id(variable), 8) if plan.wanted.qat else 0
+        # A runtime has one scale for the whole of a 4-bit dense layer, else one a channel.
+        self.whole = self.bits == 4 and len(variable.shape) == 2
+        self.free = tf.Variable(variable.value, trainable=False)
+        self.mask = tf.Variable(tf.ones(variable.shape), trainable=False)
+        self.codes = tf.Variable(tf.range(CODES + 1, dtype=tf.float32), trainable=False)
+
+    def draw(self, wanted: Elementwise) -> None:
+        """A new mask and codebook."""
+        weights = self.free.numpy()
+        kept = mask(weights, wanted.sparsity, wanted.pattern)
+        self.mask.assign(kept.astype(np.float32))
+        if wanted.clusters:
+            self.codes.assign(codebook(weights * kept, wanted.clusters).astype(np.float32))
+
+    def projected(self) -> Any:
+        """The weights to train with."""
+        weights = self.free * self.mask
+        if not (self.wanted.clusters or self.bits):
+            return weights
+        axes = None if self.whole else list(range(len(weights.shape) - 1))
+        most = tf.reduce_max(tf.abs(weights), axis=axes, keepdims=True)
+        most = tf.where(most > 0, most, tf.ones_like(most))
+        if self.bits == 4:
+            return tf.round(weights / most * 7) * most / 7
+        codes = tf.round(tf.abs(weights) / most * CODES)
+        if self.wanted.clusters:
+            codes = tf.gather(self.codes, tf.cast(codes, tf.int32))
+        return tf.sign(weights) * codes * most / CODES
+
+
+class _StraightThrough(keras.Model):  # type: ignore[misc]
+    """A model whose ``fit`` meets projected weights."""
+
+    def __init__(self, core: Any, model: Any, plan: Plan, steps: int) -> None:
+        super().__init__()
+        self.core, self.plan, self.steps, self.done = core, plan, steps, 0
+        self.every = max(1, steps // REDRAWN)
+        self.found = tuple(_Kernel(variable, plan) for _, variable in kernels(model))
+        self.rounded = FakeQuantize(core) if plan.wanted.qat else None
+        self._draw()
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        return self.core(inputs, training=training)
+
+    def train_step(self, data: Any) -> Any:
+        x, y = data
+        with tf.GradientTape() as tape:
+            made = self.core(x, training=True) if self.rounded is None else self.rounded(x)
+            loss = self.compute_loss(x=x, y=y, y_pred=made)
+        trained = self.core.trainable_variables
+        slopes = tape.gradient(loss, [v.value for v in trained])
+        for kernel in self.found:
+            kernel.variable.assign(kernel.free)
+        self.optimizer.apply(slopes, trained)
+        for kernel in self.found:
+            kernel.free.assign(kernel.variable.value)
+            kernel.variable.assign(kernel.projected())
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def fit(self, x: Any, y: Any, **options: Any) -> Any:
+        """As Keras', with masks, codebooks and ranges drawn anew on the way."""
+        if self.rounded is not None:
+            self.rounded.calibrate(x)
+        watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: self._tick())
+        return super().fit(x, y, callbacks=[watch], **options)
+
+    def _tick(self) -> None:
+        self.done += 1
+        if self.done % self.every == 0 and not self.plan.settled(self.done / self.steps):
+            self._draw()
+
+    def _draw(self) -> None:
+        wanted = self.plan.at(self.done / self.steps)
+        for kernel in self.found:
+            kernel.draw(wanted)
+            kernel.variable.assign(kernel.projected())

@@ -1,0 +1,98 @@
+"""Tuning: a trial's fine-tune, with what is done to single weights and what falls back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hwsearch import train
+from hwsearch.compress import straight_through, tfmot
+from hwsearch.compress.elementwise import Elementwise, project, untreated
+from hwsearch.compress.operators import kernels_of
+from hwsearch.convert import to_float_tflite
+from hwsearch.data import Samples
+from hwsearch.errors import RefusedError
+from hwsearch.graph import tflite
+from hwsearch.train import FineTuned
+
+
+@dataclass
+class Tuning:
+    """Trains networks one after the other, the last of which is deployed.
+
+    Attributes:
+        data: with targets, unless nothing is trained.
+        loss: as ``model.compile`` takes it.
+        settings: what :func:`hwsearch.train.fine_tune` takes beside the epochs.
+        wanted: what is done to single weights.
+        schedule: how zeros come.
+        epochs: of all calls together.
+        low: by index of the float network's operator its weights' bits, where they are not 8.
+        done: epochs of the calls so far.
+    """
+
+    data: Samples
+    loss: Any
+    settings: Mapping[str, Any]
+    wanted: Elementwise
+    schedule: str
+    epochs: int
+    low: Mapping[int, int]
+    done: int = 0
+
+    def __call__(self, model: Any, epochs: int) -> FineTuned:
+        """Trains a network in place for some of the epochs."""
+        begin, self.done = self.done, self.done + epochs
+        if not self.wanted:
+            return train.fine_tune(
+                model, self.data, self.loss, epochs=epochs, patience=train.patience(epochs),
+                **self.settings,
+            )  # fmt: skip
+        total = max(1, self.epochs)
+        bits, notes = self._bits(model)
+        end = self.done / total if self.epochs else 1.0
+        notes += self._left_out(model)
+        if self.wanted.trainer == "tfmot" and self.done == self.epochs:
+            try:
+                tuned = self._by_tfmot(model, epochs, bits)
+            except RefusedError as error:
+                notes.append(f"tfmot refused: {error}. Trained with Keras 3 instead")
+            else:
+                return replace(tuned, notes=(*notes, *tuned.notes))
+        plan = straight_through.Plan(self.wanted, self.schedule, begin / total, end, bits)
+        tuned = straight_through.train(
+            model, self.data, self.loss, plan, epochs=epochs, **self.settings
+        )
+        return replace(tuned, notes=(*notes, *tuned.notes))
+
+    def _by_tfmot(self, model: Any, epochs: int, bits: Mapping[int, int]) -> FineTuned:
+        """The same by tfmot, whose zeros and values are then those of the artefact's grid."""
+        tuned = tfmot.train(
+            model, self.data, self.loss, self.wanted, schedule=self.schedule, bits=bits,
+            epochs=epochs, **self.settings,
+        )  # fmt: skip
+        if project(model, self.wanted):
+            train.estimate_statistics(model, self.data, self.settings["seed"])
+        return tuned
+
+    def _bits(self, model: Any) -> tuple[dict[int, int], list[str]]:
+        """By ``id`` of a kernel its bits, where QAT needs them and they are not 8; notes."""
+        if not (self.wanted.qat and self.low):
+            return {}, []
+        content = tflite.read(to_float_tflite(model))
+        found = kernels_of(model, content, self.low)
+        missing = [op for op in self.low if op not in found]
+        notes = [
+            f"no QAT at 4 bits for operator {op} ({content.graph.ops[op].kind}): none of the "
+            "model's kernels is its; quantized after training"
+            for op in missing
+        ]
+        return {id(variable): self.low[op] for op, variable in found.items()}, notes
+
+    def _left_out(self, model: Any) -> list[str]:
+        """What of a network stays as it is."""
+        layers = ", ".join(f"{path} ({kind})" for path, kind in untreated(model))
+        if not layers or not (self.wanted.sparsity or self.wanted.clusters):
+            return []
+        return [f"only convolutions and dense layers get zeros or shared values, not {layers}"]

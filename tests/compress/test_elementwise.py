@@ -1,0 +1,114 @@
+"""Zeros and shared values on arrays: as many as asked for, the ones that lose least, and again."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import networks
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwsearch.compress.elementwise import (
+    CODES,
+    Elementwise,
+    codebook,
+    kernels,
+    mask,
+    project,
+    projected,
+    scales,
+    untreated,
+)
+
+shapes = st.sampled_from([(7, 5), (3, 3, 4, 6), (1, 1, 1, 8), (5, 2, 3), (64, 10)])
+
+
+def weights(shape: tuple[int, ...], seed: int):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def codes(found) -> np.ndarray:
+    return np.rint(found / scales(found) * CODES).astype(int)
+
+
+@given(shapes, st.floats(0, 0.99), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_the_smallest_go(shape, sparsity: float, seed: int) -> None:
+    w = weights(shape, seed)
+    kept = mask(w, sparsity)
+    assert (~kept).sum() == min(round(sparsity * w.size), w.size - 1)
+    if not kept.all():
+        assert np.abs(w[~kept]).max() <= np.abs(w[kept]).min()
+
+
+@given(shapes, st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_two_of_four(shape, seed: int) -> None:
+    w = weights(shape, seed)
+    kept = mask(w, 0.5, "2:4").reshape(-1, shape[-1])
+    for channel, stays in zip(np.abs(w).reshape(-1, shape[-1]).T, kept.T, strict=True):
+        for start in range(0, len(channel), 4):
+            four, stay = channel[start : start + 4], stays[start : start + 4]
+            assert stay.sum() == -(-len(four) // 2)
+            if not stay.all():
+                assert four[~stay].max() <= four[stay].min()
+    some = mask(w, 0.2, "2:4").reshape(-1, shape[-1])
+    assert (~some).sum() == min(round(0.2 * w.size), (~kept).sum())
+    assert not (~some & kept).any(), "what two of four keep went"
+
+
+@given(shapes, st.sampled_from([4, 8, 16, 32]), st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_codes_are_shared_over_the_kernel(shape, clusters: int, seed: int) -> None:
+    w = weights(shape, seed)
+    found = projected(w, Elementwise(clusters=clusters))
+    assert len(np.unique(codes(found))) <= clusters
+    np.testing.assert_allclose(scales(found), scales(w), rtol=1e-6)
+    np.testing.assert_allclose(projected(found, Elementwise(clusters=clusters)), found, rtol=1e-6)
+    turned = found * np.resize([1, -0.3], shape[-1])  # as a folded BatchNormalization does
+    assert len(np.unique(codes(turned))) <= clusters
+
+
+def test_a_codebook_is_the_best_there_is() -> None:
+    """Against every choice of two codes between 0 and 127."""
+    w = weights((9, 3), 1)
+    scale = scales(w)
+    target, importance = np.abs(w) / scale * CODES, scale**2
+    target = np.rint(target)
+
+    def error(table) -> float:
+        return float(((target - table[target.astype(int)]) ** 2 * importance).sum())
+
+    def nearest(levels):
+        levels = np.array(levels)
+        return levels[np.abs(np.arange(CODES + 1)[:, None] - levels).argmin(axis=1)]
+
+    best = min(error(nearest([0, a, b, CODES])) for a, b in combinations(range(1, CODES), 2))
+    assert error(codebook(w, 8)) == pytest.approx(best, rel=1e-9)
+
+
+def test_zeros_and_shared_codes_together() -> None:
+    w = weights((3, 3, 8, 16), 2)
+    found = projected(w, Elementwise(sparsity=0.7, clusters=16))
+    assert (found == 0).mean() >= 0.7 - 1 / w.size
+    assert len(np.unique(codes(found))) <= 16
+
+
+def test_a_model() -> None:
+    model = networks.randomise(networks.ds_cnn())
+    found = kernels(model)
+    assert {kind for _, kind in untreated(model)} == {"DepthwiseConv2D"}
+    assert len(found) == 5
+    assert project(model, Elementwise(sparsity=0.5))
+    assert all(abs((v.numpy() == 0).mean() - 0.5) < 0.01 for _, v in found)
+    assert not project(model, Elementwise(sparsity=0.5)), "it was done before"
+    assert not project(model, Elementwise(qat=True))
+
+
+def test_layers_that_do_not_train_keep_their_weights() -> None:
+    model = networks.cnn()
+    model.layers[0].trainable = False
+    assert model.layers[0].name not in [path for path, _ in kernels(model)]
+    assert untreated(model)[0][0] == model.layers[0].name
