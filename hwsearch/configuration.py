@@ -19,13 +19,13 @@ class Configuration:
         activation_bits: of all activations.
         weight_bits: of each operator of the layout.
         schedule: when the others were cut.
-        rung: of its fine-tune, see :attr:`Space.ladder`: 0 is the first, others were promoted
-            to. The digests leave it out: a promotion is of the same choice.
         sparsity: share of the weights of each convolution and dense layer that are zero.
         pattern: where the zeros may be: ``"any"``, or ``"2:4"``, two of four in a row.
         clusters: values that the weights of each such layer share; 0 is any number.
         qat: whether training met the weights and activations as they are quantized.
         trainer: who made zeros, shared values and QAT: ``"keras"`` (ours) or ``"tfmot"``.
+        rung: of its fine-tune, see :attr:`Space.ladder`: 0 is the first, others were promoted
+            to. The digests leave it out: a promotion is of the same choice.
     """
 
     widths: tuple[int, ...]
@@ -34,12 +34,12 @@ class Configuration:
     activation_bits: int
     weight_bits: tuple[int, ...]
     schedule: str = "one-shot"
-    rung: int = 0
     sparsity: float = 0.0
     pattern: str = "any"
     clusters: int = 0
     qat: bool = False
     trainer: str = "keras"
+    rung: int = 0
 
     @cached_property
     def structure(self) -> str:

@@ -65,10 +65,11 @@ def test_trials_are_short_and_the_best_are_trained_in_full(tmp_path: Path) -> No
 def test_a_final_training_that_fails_keeps_the_short_one_and_says_so(tmp_path: Path) -> None:
     chosen = short_then_long(tmp_path)
     ranks = chosen.pricing.ranks
-    narrow = ranks.configuration([len(chosen.space.pruning_ratio) - 1] + [0] * 7)
+    row = [len(chosen.space.pruning_ratio) - 1] + [0] * (len(ranks.parameters) - 1)
+    narrow = ranks.configuration(row)
     assert narrow.widths == (4,)
     chosen = replace(chosen, trials=2)
-    with searching(chosen, waiting=[ranks.names([7] + [0] * 7)], train=train) as search:
+    with searching(chosen, waiting=[ranks.names(row)], train=train) as search:
         search.run()
         trial = next(t for t in search.history() if t.candidate.configuration == narrow)
         assert finished(search, trial, lambda: False) == trial
