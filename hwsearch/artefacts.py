@@ -17,7 +17,7 @@ from hwsearch.address import masked
 from hwsearch.errors import StudyError
 from hwsearch.links import quoted
 from hwsearch.runs import STUDY
-from hwsearch.track import PARENT
+from hwsearch.track import PARENT, environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 FOLDER = "search"
 """Of the parent run's artefacts."""
+
+HTTP = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""MLflow's own settings while one of our calls runs: it is tried again here, not there."""
 
 PATIENCE_S = 120.0
 """An MLflow server that does not answer is waited for so long."""
@@ -67,12 +70,13 @@ class RunArtefacts:
 
         def attempt() -> None:
             with tempfile.TemporaryDirectory(dir=directory, prefix=".fetched-") as folder:
-                self._client().download_artifacts(self._run(), f"{FOLDER}/{path}", folder)
+                remote = f"{FOLDER}/{path}"  # a file comes without the folders above it
+                found = self._client().download_artifacts(self._run(), remote, folder)
                 target = directory / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if target.is_dir():
                     shutil.rmtree(target)
-                (Path(folder) / FOLDER / path).replace(target)
+                Path(found).replace(target)
 
         self._insist(attempt, f"{path} cannot be fetched")
 
@@ -117,7 +121,8 @@ class RunArtefacts:
         end, pause = time.monotonic() + self._patience_s, 0.2
         while True:
             try:
-                return attempt()
+                with environment(HTTP):
+                    return attempt()
             except StudyError:
                 raise
             except Exception as error:  # requests', MLflow's, the disk's

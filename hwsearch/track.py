@@ -201,7 +201,7 @@ class Tracker:
                 self.unlogged += trials
                 return
             try:
-                with _environment(HTTP if self.uri.startswith("http") else {}):
+                with environment(HTTP if self.uri.startswith("http") else {}):
                     self._open()
                     job()
             except Exception as error:  # whatever MLflow, its database or the disk has
@@ -378,7 +378,7 @@ def _log(
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
     """These environment variables, unless the user set them, while the block runs."""
     ours = {k: v for k, v in values.items() if k not in os.environ}
     os.environ.update(ours)
