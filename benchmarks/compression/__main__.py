@@ -15,8 +15,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from benchmarks.compression import results
 from benchmarks.compression.bench import Bench
-from benchmarks.compression.cells import Cell, Outcome, keep, load
+from benchmarks.compression.cells import Cell, Outcome, keep, kept, load
 from benchmarks.compression.methods import LEVELS, METHODS
 from benchmarks.compression.tasks import TASKS
 
@@ -85,6 +86,9 @@ def main() -> int:
     if os.environ.get("QUICK"):
         return again(wanted)
     measure(wanted, float(os.environ.get("HOURS", "10")))
+    found = results.points(kept())
+    print(f"\n{results.table(found)}\n\n{results.claims(found)}\n")
+    print("drawn:", *(path.name for path in results.draw(found)))
     return 0
 
 

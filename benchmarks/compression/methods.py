@@ -80,7 +80,7 @@ def searched(bench: Bench, cell: Cell) -> Made:
             trials=SEARCHED_TRIALS, directory=folder,
             space=Space(
                 saliency=("l1",), weight_bits=(8,), activation_bits=(8,),
-                epochs=SEARCHED_EPOCHS, final_epochs=bench.task.tuned,
+                epochs=SEARCHED_EPOCHS, rungs=(bench.task.tuned,),
                 learning_rate=RATE, batch_size=BATCH,
             ),
         )  # fmt: skip
