@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from hwsearch import links, notes, runs
 from hwsearch.address import masked
+from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
 from hwsearch.pareto import Mode
 from hwsearch.quiet import hushed
@@ -174,6 +175,25 @@ class Tracker:
             return f"not tracked: {self.trouble or 'MLflow did not answer'}"
         return links.link(self.uri, self._experiment_id, self.study)
 
+    def catch_up(self, history: Sequence[Trained], budget: Budget) -> None:
+        """Logs the trials that MLflow lacks; again as long as that gets on. Waits.
+
+        Args:
+            history: scored trials.
+            budget: that they are judged by.
+        """
+        before = len(history) + 1
+        while True:
+            known = self.logged()
+            missing = [t for t in history if t.candidate.number not in known]
+            if len(missing) in (0, before):
+                break
+            before, self._failed_at, self.unlogged = len(missing), None, 0
+            for trained in missing:
+                if self._jobs.full():
+                    self._flush()
+                self.trial(trained, budget.excess(trained.candidate.cost))
+
     def finish(self, report: Report, rejected: Sequence[Mapping[str, object]] = ()) -> None:
         """Logs what is missing, the counts, pictures, finalists, and the chosen model; waits.
 
@@ -181,13 +201,8 @@ class Tracker:
             report: of the search.
             rejected: rows of the table of rejected configurations.
         """
-        self._flush()
-        self._failed_at, self.unlogged = None, 0
-        for trained in report.history:
-            if self._jobs.full():
-                self._flush()
-            self.trial(trained, report.budget.excess(trained.candidate.cost))
-        self._flush()
+        self.catch_up(report.history, report.budget)
+        self._failed_at = None
         self._submit(lambda: self._finish(report, rejected))
         self._flush()
         if self.unlogged:

@@ -98,10 +98,7 @@ def own(url: str, directory: Path, trials: int, seconds: float, tracking: str = 
         search.call_back(logged)
         search.run()
         if tracking:  # as Tracker.finish does before it writes the report
-            known = tracker.logged()
-            for trained in search.history():
-                if trained.candidate.number not in known:
-                    tracker.trial(trained, BUDGET.excess(trained.candidate.cost))
+            tracker.catch_up(search.history(), BUDGET)
             logged = tracker.logged()
         front = sorted(t.candidate.number for t in search.known.front)
         scored = len(search.history())
