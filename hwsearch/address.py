@@ -20,3 +20,9 @@ def masked(text: str) -> str:
     ``password`` or ``token`` after the question mark.
     """
     return _KEY.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", _HTTP_USER.sub("***@", text)))
+
+
+def words(error: BaseException) -> str:
+    """An error of another library in one line: its kind and the first line, without passwords."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {masked(lines[0])[:200]}"

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hwsearch.address import masked
+from hwsearch.address import masked, words
 from hwsearch.errors import StudyError
 from hwsearch.links import quoted
+from hwsearch.mlflow_settings import environment
 from hwsearch.runs import STUDY
-from hwsearch.track import PARENT, environment
+from hwsearch.track import PARENT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -127,9 +128,8 @@ class RunArtefacts:
                 raise
             except Exception as error:  # requests', MLflow's, the disk's
                 if time.monotonic() > end or _is_missing(error):
-                    words = masked((str(error).strip().splitlines() or [""])[0][:200])
                     raise StudyError(
-                        f"{what} in MLflow at {self.address} ({type(error).__name__}: {words}). "
+                        f"{what} in MLflow at {self.address} ({words(error)}). "
                         "Is the server up, and does it keep artefacts?"
                     ) from None
             time.sleep(pause)

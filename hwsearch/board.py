@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.toml_file import TomlFile, read_toml
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,15 @@ _NUMBERS = {"clock_hz": float, "flash_bytes": int, "ram_bytes": int, "power_w": 
 
 
 def _of_file(path: Path, name: str) -> Board:
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"cannot read the boards in {path}: {error}") from error
-    found = {key: facts for key, facts in tables.items() if isinstance(facts, dict)}
-    if not found or len(found) < len(tables):
+    file = read_toml(path, "the boards")
+    for key, facts in file.table.items():
+        if not isinstance(facts, dict):
+            raise InputError(
+                f"{file.at(key)}: {key!r} is in no board's table. Expected one table each, e.g. "
+                "[my-board]."
+            )
+    found = file.table
+    if not found:
         raise InputError(f"{path} holds no boards, expected one table each, e.g. [my-board].")
     if not name and len(found) > 1:
         raise InputError(
@@ -96,30 +100,37 @@ def _of_file(path: Path, name: str) -> Board:
     if name and name not in found:
         raise UnknownNameError("board", name, found)
     name = name or next(iter(found))
-    return Board(name, **_checked(found[name], f"{path}, [{name}]"))
+    return Board(name, **_checked(file, name))
 
 
-def _checked(facts: dict[str, Any], where: str) -> dict[str, Any]:
-    """The facts, if they are a board's.
+def _checked(file: TomlFile, name: str) -> dict[str, Any]:
+    """The facts of a board in a file, if they are a board's.
 
     Raises:
         InputError: one is missing, unknown, or of another kind than it must be.
     """
+    facts: dict[str, Any] = file.table[name]
     known = ("core", "mcu", "sources", *_NUMBERS)
+
+    def refused(fact: str, expected: str) -> InputError:
+        said = f"{fact}={facts[fact]!r}" if fact in facts else f"no {fact}"
+        return InputError(f"{file.at(name, fact)}, [{name}]: {said}, expected {expected}.")
+
     if unknown := sorted(set(facts) - set(known)):
-        raise InputError(f"{where}: unknown fact {unknown[0]!r}. Known: {', '.join(known)}")
-    if facts.get("core") not in CORES:
         raise InputError(
-            f"{where}: core={facts.get('core')!r}, expected one of {', '.join(CORES)}."
+            f"{file.at(name, unknown[0])}, [{name}]: unknown fact {unknown[0]!r}. "
+            f"Known: {', '.join(known)}"
         )
+    if facts.get("core") not in CORES:
+        raise refused("core", f"one of {', '.join(CORES)}")
     for fact, kind in _NUMBERS.items():
         value = facts.get(fact, 1)
         whole = kind is int
         fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not fits or value < (0 if fact == "flash_wait_states" else 1e-9):
-            expected = "a positive whole number" if whole else "a positive number"
-            raise InputError(f"{where}: {fact}={value!r}, expected {expected}.")
-    texts = isinstance(facts.get("mcu", ""), str)
-    if not texts or not isinstance(facts.get("sources", {}), dict):
-        raise InputError(f"{where}: mcu is text and sources a table of texts, one a fact.")
+            raise refused(fact, "a positive whole number" if whole else "a positive number")
+    if not isinstance(facts.get("mcu", ""), str):
+        raise refused("mcu", "text")
+    if not isinstance(facts.get("sources", {}), dict):
+        raise refused("sources", "a table of texts, one a fact")
     return facts

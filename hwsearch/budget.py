@@ -26,7 +26,8 @@ UNITS = {
 """Units that each limit may be written in, and their factor to bytes, seconds, joules."""
 
 _NUMBER = re.compile(r"\s*([-+]?[0-9_]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-zµ]*)\s*")
-_LIMIT_OF = dict(zip(COSTS, ("flash", "ram", "latency", "energy"), strict=True))
+LIMIT_OF = dict(zip(COSTS, ("flash", "ram", "latency", "energy"), strict=True))
+"""By cost the name of the limit that bounds it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Budget:
         for name in UNITS:
             limit = getattr(self, name)
             if limit is not None:
-                value = _parse(name, limit)
+                value = parse(name, limit)
                 object.__setattr__(self, name, int(value) if name in ("flash", "ram") else value)
         if self.accuracy is not None and not math.isfinite(self.accuracy):
             raise BudgetError(
@@ -75,7 +76,7 @@ class Budget:
     @property
     def limits(self) -> dict[str, float]:
         """The limits that are set, by the name of the cost that each bounds; in B, s, J."""
-        values = ((cost, getattr(self, name)) for cost, name in _LIMIT_OF.items())
+        values = ((cost, getattr(self, name)) for cost, name in LIMIT_OF.items())
         return {cost: float(value) for cost, value in values if value is not None}
 
     def on(self, board: Board) -> Budget:
@@ -190,7 +191,16 @@ def shown(name: str, value: float) -> str:
     return f"{value / 1e-9:.3g} n{unit}"
 
 
-def _parse(name: str, limit: float | str) -> float:
+def parse(name: str, limit: float | str) -> float:
+    """A limit in bytes, seconds or joules.
+
+    Args:
+        name: of the limit, a key of :data:`UNITS`.
+        limit: a number, or text with a unit.
+
+    Raises:
+        BudgetError: it is not positive, not a number, or of an unknown unit.
+    """
     units = UNITS[name]
     if isinstance(limit, str):
         match = _NUMBER.fullmatch(limit)

@@ -37,7 +37,7 @@ EXIT_CODES = """Exit codes: 0 done; 1 done, and the answer is no (a limit is exc
 command, file, name or value that cannot be used; 3 the backend cannot run the model; 4 compiler,
 emulator or device failed; 5 another failure; 70 a fault of hwsearch itself; 130 interrupted."""
 
-NO, UNUSABLE, REFUSED, DEVICE, FAILED, FAULT, INTERRUPTED = 1, 2, 3, 4, 5, 70, 130
+UNUSABLE, REFUSED, DEVICE, FAILED, FAULT, INTERRUPTED = 2, 3, 4, 5, 70, 130
 
 
 class Commands(click.Group):
@@ -92,10 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _told(given, "interrupted", INTERRUPTED)
     except BrokenPipeError:  # whoever read us has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except HwsearchError as error:
         return _told(given, str(error), _code(error))
+    except OSError as error:
+        return _told(given, *_refused(error))
     except Exception as error:
         return _told(
             given,
@@ -110,6 +112,23 @@ def _told(arguments: Sequence[str], message: str, code: int) -> int:
         traceback.print_exc()
     click.echo(f"hwsearch: {' '.join(message.split())}", err=True)
     return code
+
+
+def _refused(error: OSError) -> tuple[str, int]:
+    """What the system refused, and the exit code: a place that was named, or another thing."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{error.filename} cannot be used: {reason}. Name another place.", UNUSABLE
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+    return f"the system refused: {reason}.", FAILED
+
+
+def _drop_output() -> None:
+    """What is still to be written to stdout goes nowhere; Python would try again as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _code(error: HwsearchError) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwsearch import estimation
 from hwsearch.board import Board
-from hwsearch.cost.cost import COSTS
+from hwsearch.cost.cost import COSTS, NAMES
 from hwsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,16 +97,18 @@ def compare(
     drop = None
     if first.metric and first.metric == second.metric:
         assert first.value is not None and second.value is not None
-        drop = (first.value - second.value) * (1 if first.mode == "max" else -1)
+        worse = first.value - second.value if first.mode == "max" else second.value - first.value
+        drop = worse + 0.0  # not -0.0
     exceeded = []
     for cost, limit in allowed.items():
         if cost not in growth:
             raise InputError(
-                f"{cost} of {_lacking(first, second, cost)} is not known, so its growth cannot be "
-                "judged. Name a board and a backend whose figures are known, or drop the limit."
+                f"{NAMES[cost]} of {_lacking(first, second, cost)} is not known, so its growth "
+                "cannot be judged. Name a board and a backend whose figures are known, or drop "
+                "the limit."
             )
         if growth[cost] > limit:
-            exceeded.append(f"{cost} grew by {growth[cost]:.1%}, allowed are {limit:.1%}")
+            exceeded.append(f"{NAMES[cost]} grew by {growth[cost]:.1%}, allowed are {limit:.1%}")
     if metric_drop is not None:
         if drop is None:
             raise InputError(

@@ -6,6 +6,7 @@ import contextlib
 import re
 import warnings
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -62,6 +63,36 @@ def load_model(path: str | Path, trusted: bool = False) -> keras.Model:
                 "keras.models.load_model opens. Custom classes need "
                 "@keras.saving.register_keras_serializable() and their module imported."
             ) from error
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Writes a ``.keras`` file that needs :func:`lambdas` to be read.
+
+    Code stays out of it: as bytecode, which Keras would write, a lambda loses its module, and
+    with that whatever it calls.
+    """
+    renamed = {code: name for name, code in lambdas(model).items()}
+    kept = {code: code.__name__ for code in renamed}
+    try:
+        for code, name in renamed.items():
+            code.__name__ = name
+        model.save(path)
+    finally:
+        for code, name in kept.items():
+            code.__name__ = name
+
+
+def lambdas(model: keras.Model) -> dict[str, FunctionType]:
+    """The functions of a model's Lambda layers, by the names that :func:`save_model` writes."""
+    found: dict[str, FunctionType] = {}
+    for _, layer in keras_channels.layers(model):
+        if isinstance(layer, keras.layers.Lambda):
+            for code in (layer.function, layer.mask, layer._output_shape):
+                if isinstance(code, FunctionType) and code not in found.values():
+                    name = keras.saving.get_registered_name(code)
+                    taken = name == "<lambda>" or name in found
+                    found[f"{name.strip('<>')}-{len(found)}" if taken else name] = code
+    return found
 
 
 def names(model: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 from hwsearch.budget import shown
 from hwsearch.candidate import Trained
-from hwsearch.cost.cost import COSTS
+from hwsearch.cost.cost import COSTS, NAMES
 from hwsearch.objectives import METRIC
 from hwsearch.pareto import inside
 
 if TYPE_CHECKING:
     from hwsearch.choice import Choice
     from hwsearch.report import Report
-
-NAMES = {"flash_bytes": "flash", "ram_bytes": "RAM", "latency_s": "latency", "energy_j": "energy"}
-"""What a person calls each cost."""
 
 STEPS = {
     "flash_bytes": (1024, "KiB"),

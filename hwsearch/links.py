@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 
 from hwsearch.address import masked
@@ -63,8 +64,10 @@ def link(uri: str, experiment_id: str, study: str) -> str:
     """Where the view opens: an address, for a database after the command that serves it."""
     if uri.startswith("http"):
         return page(masked(uri), experiment_id, study)
-    serve = f"mlflow ui --backend-store-uri {masked(uri)}"
-    return f"{serve}, then {page(LOCAL, experiment_id, study)}"
+    place = uri.removeprefix("sqlite:///").removesuffix("/mlflow.db")
+    own = place != uri and uri.endswith("/mlflow.db")
+    where = f"--directory {shlex.quote(place)}" if own else f"--tracking-uri {masked(uri)}"
+    return f"hwsearch ui {where}, then {page(LOCAL, experiment_id, study)}"
 
 
 def picture(run_id: str, name: str, caption: str) -> str:

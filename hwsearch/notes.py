@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hwsearch.budget import shown
+from hwsearch.budget import UNITS, shown
 from hwsearch.candidate import Trained, Verified
-from hwsearch.cost.cost import COSTS
-from hwsearch.explanation import NAMES, explain, verdict
+from hwsearch.cost.cost import COSTS, NAMES
+from hwsearch.explanation import explain, verdict
 from hwsearch.links import picture
 from hwsearch.ranks import Layout
 from hwsearch.report import Report
@@ -38,7 +38,12 @@ def started(study: str, params: Mapping[str, object], layout: Layout | None) -> 
 def searched(params: Mapping[str, object], layout: Layout | None) -> str:
     """What was searched: the parent's params as a table, and what could vary."""
     rows = [("searched", "")]
-    rows += [(str(k).replace("budget.", "limit: "), f"{v}"[:300]) for k, v in params.items()]
+    for key, value in params.items():  # of limits, numbers in B, s, J
+        name = key.removeprefix("budget.")
+        text = f"{value}"
+        if name in UNITS and name != key and isinstance(value, int | float):
+            text = shown(name, value)
+        rows.append((key.replace("budget.", "limit: "), text[:300]))
     if layout is not None:
         names = ", ".join(f"{name} {width}" for name, width, _ in layout.groups[:12])
         more = ", …" if len(layout.groups) > 12 else ""

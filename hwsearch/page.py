@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hwsearch import plot
 from hwsearch.budget import shown
-from hwsearch.cost.cost import COSTS
-from hwsearch.explanation import NAMES, explain, miss
+from hwsearch.cost.cost import COSTS, NAMES
+from hwsearch.explanation import explain, miss
 from hwsearch.figure import BLUE, GREEN, GREY, GRID, INK, ORANGE, RED, svg
 from hwsearch.table import LEGEND, below, grid
 

@@ -14,7 +14,7 @@ from hwsearch.board import Board
 from hwsearch.candidate import Score
 from hwsearch.compress.quantize import CALIBRATION_SAMPLES
 from hwsearch.conversion import priced
-from hwsearch.convert import load_model, names
+from hwsearch.convert import lambdas, load_model, names, save_model
 from hwsearch.data import Port, Samples, generated, samples
 from hwsearch.errors import DataError
 from hwsearch.graph import keras_channels
@@ -83,7 +83,7 @@ class Problem:
     def save(self, directory: Path) -> None:
         """Writes what trial processes read: ``model.keras`` and ``data/``."""
         directory.mkdir(parents=True, exist_ok=True)
-        self.model.save(directory / "model.keras")
+        save_model(self.model, directory / "model.keras")
         self.train.save(directory / "data" / "train")
         self.search.save(directory / "data" / "search")
 
@@ -126,12 +126,12 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
     )  # fmt: skip
 
 
-def custom_objects(model: Any) -> dict[str, type]:
-    """The classes of a model's layers that are not Keras' own, by name: processes that load the
-    model need them."""
+def custom_objects(model: Any) -> dict[str, Any]:
+    """The classes of a model's layers that are not Keras' own, and its lambdas, by name:
+    processes that load what :func:`hwsearch.convert.save_model` wrote need them."""
     classes = {type(layer) for _, layer in keras_channels.layers(model)}
     own = (c for c in classes if not c.__module__.startswith("keras."))
-    return {keras.saving.get_registered_name(c): c for c in own}
+    return {keras.saving.get_registered_name(c): c for c in own} | lambdas(model)
 
 
 def _identity(thing: Any) -> object:

@@ -149,8 +149,9 @@ def _image(
     name = port_of(device) or port
     if name is None:
         raise InputError(
-            f"{device} is a board, and which firmware port it runs is not known. Give port=, "
-            'e.g. port="nucleo-l4r5zi"; docs/porting.md tells how to write one.'
+            f"{device} is a board, and which firmware port it runs is not known. Name it: "
+            "--port nucleo-l4r5zi, in Python port='nucleo-l4r5zi'; docs/porting.md tells "
+            "how to write one."
         )
     generate(model, folder / "model", core=port_named(name).core)
     image = build(folder / "model", name, folder / "image", flags=flags, toolchain=toolchain)

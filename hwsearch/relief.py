@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwsearch.board import Board, boards
-from hwsearch.budget import Budget
+from hwsearch.budget import LIMIT_OF, Budget
 from hwsearch.candidate import BoardFit, Candidate, Relief, Trained
 from hwsearch.configuration import Configuration
 from hwsearch.cost.columns import Ints
@@ -20,9 +20,6 @@ from hwsearch.search.surrogate import Features, Surrogate
 
 RAISED = 1.1
 """By what a limit is raised."""
-
-NAMES = {"flash_bytes": "flash", "ram_bytes": "ram", "latency_s": "latency", "energy_j": "energy"}
-"""Of a budget's limits, by the cost that each bounds."""
 
 FEW = 6
 """Scored trials before their metric is extrapolated."""
@@ -52,7 +49,7 @@ def reliefs(
     found = []
     for limit, value in budget.limits.items():
         raised = RAISED * value
-        change: dict[str, Any] = {NAMES[limit]: raised}
+        change: dict[str, Any] = {LIMIT_OF[limit]: raised}
         roomier = replace(budget, **change)
         screened = bootstrap(pricing, roomier, seed, POOL)
         rows = screened.feasible

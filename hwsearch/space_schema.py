@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwsearch.errors import SpaceError
+from hwsearch.toml_file import read_toml
 
 PRESETS = Path(__file__).parent / "search_spaces"
 """A link to ``search_spaces/``, so that an installed package has them too."""
@@ -132,39 +132,13 @@ def read(source: str | Path) -> dict[str, Any]:
             problem with its line.
     """
     path = presets().get(str(source), Path(source))
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except FileNotFoundError:
+    if not path.is_file():
         raise SpaceError(
             f"no search space {str(source)!r}: it is neither a file nor one of the presets "
             f"{', '.join(presets())}."
-        ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpaceError(f"cannot read the space in {path}: {error}") from error
-    found = {name: problem(name, value) for name, value in table.items()}
-    if any(found.values()):
-        lines = lines_of(text)
-        raise SpaceError(
-            "; ".join(f"{path}, line {lines[n]}: {said}" for n, said in found.items() if said)
         )
-    return table
-
-
-def lines_of(text: str) -> dict[str, int]:
-    """The line on which each top-level key of a TOML text stands, from 1.
-
-    Beginnings of the text that are TOML themselves end between two statements; a key stands on
-    the line after the longest that lacks it.
-    """
-    found: dict[str, int] = {}
-    lines, begun = text.splitlines(keepends=True), 0
-    for end in range(1, len(lines) + 1):
-        try:
-            table = tomllib.loads("".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
-            continue
-        for name in table:
-            found.setdefault(name, begun + 1)
-        begun = end
-    return found
+    file = read_toml(path, "the space", SpaceError)
+    wrong = {name: said for name, value in file.table.items() if (said := problem(name, value))}
+    if wrong:
+        raise SpaceError("; ".join(f"{file.at(name)}: {said}" for name, said in wrong.items()))
+    return file.table

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from hwsearch.budget import shown
 from hwsearch.candidate import Score
-from hwsearch.cost.cost import COSTS, Cost
-from hwsearch.explanation import NAMES, miss
+from hwsearch.cost.cost import COSTS, NAMES, Cost
+from hwsearch.explanation import miss
 
 if TYPE_CHECKING:
     from hwsearch.choice import Choice

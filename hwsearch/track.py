@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import shutil
 import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsearch import links, notes, runs
-from hwsearch.address import masked
+from hwsearch.address import masked, words
 from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
+from hwsearch.errors import StudyError
+from hwsearch.mlflow_settings import HTTP, environment
 from hwsearch.pareto import Mode
 from hwsearch.quiet import hushed
 from hwsearch.ranks import Layout
@@ -41,13 +42,6 @@ QUEUE = 256
 
 RETRY_S = 30.0
 """After a failure MLflow is left alone for so long."""
-
-HTTP = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-"""MLflow's own settings while one of our calls runs; its defaults wait for minutes."""
 
 NOISE = (".*type hint is inferred as AnyType", "The ``noload`` loader strategy is deprecated")
 """Warnings of MLflow 3.17 about its own code, as it is imported or used."""
@@ -84,11 +78,20 @@ def pages(uri: str, base: str = links.LOCAL, experiment: str = "hwsearch") -> di
         uri: MLflow's tracking URI, e.g. ``sqlite:///mlruns/mlflow.db``.
         base: the address of the server that shows it.
         experiment: its name.
+
+    Raises:
+        StudyError: the server does not answer, or the database cannot be read.
     """
     from mlflow import MlflowClient
 
-    with hushed("mlflow", "alembic"):
-        found = MlflowClient(uri).get_experiment_by_name(experiment)
+    try:
+        with environment(HTTP if uri.startswith("http") else {}), hushed("mlflow", "alembic"):
+            found = MlflowClient(uri).get_experiment_by_name(experiment)
+    except Exception as error:  # MLflow's, its database's, or the network's
+        raise StudyError(
+            f"MLflow's store {masked(uri)} cannot be read ({words(error)}). Is the server up, "
+            "and the database MLflow's own and whole?"
+        ) from error
     if found is None:
         return {}
     return {
@@ -254,9 +257,7 @@ class Tracker:
 
     def _fail(self, error: Exception) -> None:
         first = not self.trouble
-        lines = str(error).strip().splitlines() or [""]
-        text = masked(lines[0])[:200]
-        self.trouble = f"{type(error).__name__}: {text}"
+        self.trouble = words(error)
         self._failed_at = time.monotonic()
         if first:
             log.warning("MLflow: %s. The search goes on without it.", self.trouble)
@@ -390,15 +391,3 @@ def _log(
             items[100 * i : 100 * (i + 1)],
             marks if i == 0 else [],
         )
-
-
-@contextlib.contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """These environment variables, unless the user set them, while the block runs."""
-    ours = {k: v for k, v in values.items() if k not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)

@@ -94,15 +94,18 @@ def test_a_file_of_the_users_holds_boards(tmp_path):
     ("text", "said"),
     [
         ("", "holds no boards"),
-        ('core = "M4"', "holds no boards"),
+        ('core = "M4"', "line 1: 'core' is in no board's table"),
         ("[mine", "cannot read"),
         ('[mine]\ncore = "A53"', "core='A53', expected one of M0"),
-        ("[mine]\nclock_hz = 8e6", "core=None"),
-        ('[mine]\ncore = "M4"\nclock = 8', "unknown fact 'clock'"),
-        ('[mine]\ncore = "M4"\nclock_hz = -8', "clock_hz=-8, expected a positive number"),
+        ("[mine]\nclock_hz = 8e6", r"line 1, \[mine\]: no core, expected one of M0"),
+        ('[mine]\ncore = "M4"\nclock = 8', r"my.toml, line 3, \[mine\]: unknown fact 'clock'"),
+        (
+            '[mine]\ncore = "M4"\nclock_hz = -8',
+            "line 3, .*clock_hz=-8, expected a positive number",
+        ),
         ('[mine]\ncore = "M4"\nram_bytes = 8.5', "ram_bytes=8.5, expected a positive whole"),
         ('[mine]\ncore = "M4"\npower_w = true', "power_w=True"),
-        ('[mine]\ncore = "M4"\nsources = "mine"', "sources a table"),
+        ('[mine]\ncore = "M4"\nsources = "mine"', "line 3, .*expected a table of texts"),
     ],
 )
 def test_what_is_no_board_is_said(tmp_path, text, said):

@@ -24,9 +24,9 @@ def test_growth_is_from_the_first_to_the_second() -> None:
 @pytest.mark.parametrize(
     ("allowed", "drop", "said"),
     [
-        ({"flash_bytes": 0.02}, None, "flash_bytes grew by 3.0%, allowed are 2.0%"),
+        ({"flash_bytes": 0.02}, None, "flash grew by 3.0%, allowed are 2.0%"),
         ({"flash_bytes": 0.031, "ram_bytes": 0.0}, None, ""),
-        ({"ram_bytes": -0.6}, None, "ram_bytes grew by -50.0%"),
+        ({"ram_bytes": -0.6}, None, "RAM grew by -50.0%"),
         ({}, 0.01, "accuracy got worse by 0.02, allowed are 0.01"),
         ({}, 0.03, ""),
     ],
@@ -44,7 +44,7 @@ def test_a_metric_that_is_minimised_drops_when_it_rises() -> None:
 
 
 def test_what_is_not_known_cannot_be_gated() -> None:
-    with pytest.raises(InputError, match="energy_j of a is not known"):
+    with pytest.raises(InputError, match="energy of a is not known"):
         compare(A, B, {"energy_j": 0.1})
     with pytest.raises(InputError, match="two searches that scored the same metric"):
         compare(A, replace(B, metric="loss"), {}, 0.1)

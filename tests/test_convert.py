@@ -183,3 +183,29 @@ def test_files_that_cannot_be_read_say_why(suffix: str, tmp_path) -> None:
     assert convert.load_model(path).count_params() == 0
     with pytest.raises(ModelFileError, match=r"not a \.keras or \.h5"):
         convert.load_model(tmp_path / "model.pt")
+
+
+def test_lambdas_travel_beside_the_file_with_what_they_call(tmp_path) -> None:
+    from hwsearch.problem import custom_objects
+    from hwsearch.search import carried
+
+    by = 3
+
+    def shifted(t):
+        return keras.ops.add(t, by)
+
+    inputs = keras.Input((4,))
+    x = L.Lambda(lambda t: keras.ops.multiply(t, 2))(inputs)
+    x = L.Lambda(shifted, output_shape=lambda shape: shape)(x)
+    model = keras.Model(inputs, L.Lambda(lambda t: t - 1)(x))
+    convert.save_model(model, tmp_path / "model.keras")
+    assert [layer.function.__name__ for layer in model.layers[1:]] == [
+        "<lambda>",
+        "shifted",
+        "<lambda>",
+    ]
+    with keras.saving.custom_object_scope(carried.loads(carried.dumps(custom_objects(model)))):
+        copy = convert.load_model(tmp_path / "model.keras", trusted=True)
+    np.testing.assert_array_equal(copy(np.eye(4)), 2 * np.eye(4) + 3 - 1)
+    with pytest.raises(ModelFileError):
+        convert.load_model(tmp_path / "model.keras", trusted=True)

@@ -21,7 +21,8 @@ PUBLIC = [
 ]  # fmt: skip
 
 ORDER = [
-    "errors", "address", "archive", "quiet", "graph", "board", "cost", "backends.backend",
+    "errors", "address", "archive", "quiet", "toml_file", "graph", "board", "cost",
+    "backends.backend",
     "codegen", "backends", "convert", "data", "data_files", "distillation",
     "compress", "source", "estimation", "budget", "space_schema",
     "configuration",
@@ -34,8 +35,9 @@ ORDER = [
     "compress.tfmot", "compress.tfmot_worker", "compress.tuning",
     "metric", "oracle", "evaluate", "compress.sensitivity", "microbenchmarks", "device",
     "proof", "objectives", "pareto", "record", "choice", "explanation", "table", "figure",
-    "plot_model", "plot", "page", "export", "report", "links", "notes", "runs", "registry",
-    "track", "artefacts", "progress", "verification", "conversion", "problem",
+    "plot_model", "plot", "page", "export", "report", "links", "mlflow_settings",
+    "notes", "runs", "registry", "track", "artefacts", "progress", "verification", "conversion",
+    "problem",
     "compress.fitted",
     "search",
     "finalists", "relief", "arguments", "tuner", "calibrate", "calibrate_device", "outcome",

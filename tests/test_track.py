@@ -378,7 +378,7 @@ def test_the_link_opens_a_view_that_the_experiment_keeps(
 ) -> None:
     tracker = started(directory, study)
     link = tracker.link()
-    assert link.startswith("mlflow ui --backend-store-uri sqlite:///")
+    assert link.startswith(f"hwsearch ui --directory {directory}, then http://127.0.0.1:5000/")
     key = link.split("viewStateShareKey=")[1]
     tags = client.get_experiment_by_name("hwsearch").tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"

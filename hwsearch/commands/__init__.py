@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hwsearch.budget import parse
+from hwsearch.errors import BudgetError
 from hwsearch.record import to_json
 
 if TYPE_CHECKING:
     from hwsearch.report import Report
 
 NO = 1
-"""Exit code: done, and the answer is no."""
+"""Exit code: done, and the answer is no: over a limit, bytes that differ, nothing that fits."""
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -77,6 +80,54 @@ class Share(click.ParamType[float]):
         if not math.isfinite(share):
             self.fail(f"{value!r} is no share, expected e.g. 0.02 or 2%.")
         return share
+
+
+class Finite(click.ParamType[float]):
+    """A number that is one: not NaN, not infinite, for gates and limits."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: Any, context: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.")
+        return number
+
+
+class Limit(click.ParamType[float]):
+    """A limit of a budget, written with its unit: "192 KiB", "150 ms", "2 mJ".
+
+    Args:
+        of: which: ``"flash"``, ``"ram"``, ``"latency"`` or ``"energy"``.
+    """
+
+    name = "limit"
+
+    def __init__(self, of: str) -> None:
+        self.of = of
+
+    def convert(self, value: Any, param: Any, context: Any) -> float:
+        try:
+            return parse(self.of, value)
+        except BudgetError as error:
+            self.fail(str(error))
+
+
+class Words(click.ParamType[list[str]]):
+    """Words as a shell would split them: "-O2 -g"."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, context: Any) -> list[str]:
+        if isinstance(value, list):
+            return value
+        try:
+            return shlex.split(value)
+        except ValueError as error:
+            self.fail(f"{value!r} cannot be split into words: {error}.")
 
 
 def study_folder(search: str, directory: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 import numpy as np
 
 from hwsearch import calibrate
-from hwsearch.commands import print_json, subcommand
+from hwsearch.commands import Words, print_json, subcommand
 from hwsearch.cost.coefficients import VARIABLE, Coefficients
 from hwsearch.errors import InputError
 
@@ -20,7 +19,7 @@ from hwsearch.errors import InputError
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--device", "url", help="emulator:cortex-m4, serial:///dev/ttyACM0 …")
 @click.option("--port", help="Of a board: the firmware port that it runs, e.g. nucleo-l4r5zi.")
-@click.option("--flags", default="-O2", show_default=True, help="Of the compiler.")
+@click.option("--flags", type=Words(), default="-O2", show_default=True, help="Of the compiler.")
 @click.option(
     "--toolchain", type=click.Choice(["gcc", "zig"]), help="Default: the first there is."
 )
@@ -30,7 +29,7 @@ def command(
     out: Path | None,
     url: str | None,
     port: str | None,
-    flags: str,
+    flags: list[str],
     toolchain: str | None,
     out_option: Path | None,
     as_json: bool,
@@ -53,7 +52,7 @@ def command(
         facts: dict[str, Any] = {"sets": len(found.sets), "residuals": len(found.residuals)}
         lines = [f"{len(found.sets)} sets of coefficients in {target}"]
     else:
-        facts, lines = _device(url, target, port, shlex.split(flags), toolchain)
+        facts, lines = _device(url, target, port, flags, toolchain)
     if as_json:
         print_json({"out": str(target), **facts})
     else:

@@ -10,6 +10,7 @@ from hwsearch.board import Board, board
 from hwsearch.budget import shown
 from hwsearch.commands import (
     NO,
+    Finite,
     Share,
     directory_option,
     print_json,
@@ -18,11 +19,10 @@ from hwsearch.commands import (
     subcommand,
 )
 from hwsearch.comparison import Comparison, Side, compare
-from hwsearch.cost.cost import COSTS
+from hwsearch.cost.cost import COSTS, NAMES
 from hwsearch.errors import InputError
 
 MODELS = (".tflite", ".keras", ".h5")
-LABELS = {"flash_bytes": "flash", "ram_bytes": "RAM", "latency_s": "latency", "energy_j": "energy"}
 
 
 @subcommand
@@ -34,7 +34,7 @@ LABELS = {"flash_bytes": "flash", "ram_bytes": "RAM", "latency_s": "latency", "e
 @click.option("--max-ram-growth", "ram", type=Share())
 @click.option("--max-latency-growth", "latency", type=Share())
 @click.option("--max-energy-growth", "energy", type=Share())
-@click.option("--max-metric-drop", "drop", type=float, help="In the metric's unit, e.g. 0.01.")
+@click.option("--max-metric-drop", "drop", type=Finite(), help="In the metric's unit, e.g. 0.01.")
 @directory_option
 def command(
     first: str,
@@ -84,7 +84,7 @@ def _print(found: Comparison) -> None:
         return "unknown" if value is None else shown(cost, value)
 
     rows = [
-        (LABELS[c], cell(found.first, c), cell(found.second, c),
+        (NAMES[c], cell(found.first, c), cell(found.second, c),
          f"{found.growth[c]:+.1%}" if c in found.growth else "")
         for c in COSTS
     ]  # fmt: skip
@@ -92,6 +92,7 @@ def _print(found: Comparison) -> None:
         first, second = (f"{side.value:.4g}" for side in (found.first, found.second))
         better = found.first.mode == "max"
         change = -found.metric_drop if better else found.metric_drop
+        change = round(change, 4) + 0.0  # not -0.0
         rows.insert(0, (found.first.metric, first, second, f"{change:+.4f}"))
     rows.append(("proven by", found.first.proven, found.second.proven, ""))
     print_table(("", found.first.name, found.second.name, "change"), rows)

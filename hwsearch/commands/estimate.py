@@ -15,16 +15,13 @@ from hwsearch.backends import Backend, backends
 from hwsearch.backends import backend as backend_of
 from hwsearch.board import Board, board, boards
 from hwsearch.budget import Budget, Strictness, shown
-from hwsearch.commands import print_json, print_table, subcommand
+from hwsearch.commands import NO, Finite, Limit, print_json, print_table, subcommand
 from hwsearch.commands.boards import size
-from hwsearch.cost.cost import COSTS, Cost
+from hwsearch.cost.cost import COSTS, NAMES, Cost
 from hwsearch.errors import InputError, RefusedError
 from hwsearch.source import Network, network
 
-NAMES = {"flash_bytes": "flash", "ram_bytes": "RAM", "latency_s": "latency", "energy_j": "energy"}
 VERDICTS = {"sure": "for sure", "likely": "likely", "no": "no"}
-OVER = 1
-"""Exit code where a limit is exceeded."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,22 @@ class Row:
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--board", "board_name", help="A name of 'hwsearch boards'.")
 @click.option("--backend", "backend_name", help="A name of 'hwsearch backends'.")
-@click.option("--clock", "clock_hz", type=float, help="Core clock in Hz, if not the board's own.")
+@click.option(
+    "--clock", "clock_hz", type=Finite(), help="Core clock in Hz, if not the board's own."
+)
 @click.option(
     "--compare",
     type=click.Choice(["boards", "backends", "all"]),
     help="Every board, every backend, or both: those that fit first, the smallest board on top.",
 )
-@click.option("--flash", help='Limit, e.g. "192 KiB"; else all that the board has.')
-@click.option("--ram", help='Limit, e.g. "24 KiB"; else all that the board has.')
-@click.option("--latency", help='Limit of one inference, e.g. "150 ms".')
-@click.option("--energy", help='Limit of one inference, e.g. "2 mJ".')
+@click.option(
+    "--flash", type=Limit("flash"), help='Limit, e.g. "192 KiB"; else all that the board has.'
+)
+@click.option(
+    "--ram", type=Limit("ram"), help='Limit, e.g. "24 KiB"; else all that the board has.'
+)
+@click.option("--latency", type=Limit("latency"), help='Limit of one inference, e.g. "150 ms".')
+@click.option("--energy", type=Limit("energy"), help='Limit of one inference, e.g. "2 mJ".')
 @click.option(
     "--strictness",
     type=click.Choice(["likely", "sure"]),
@@ -65,10 +68,10 @@ def command(
     backend_name: str | None,
     clock_hz: float | None,
     compare: str | None,
-    flash: str | None,
-    ram: str | None,
-    latency: str | None,
-    energy: str | None,
+    flash: float | None,
+    ram: float | None,
+    latency: float | None,
+    energy: float | None,
     strictness: Strictness,
     as_json: bool,
 ) -> int | None:
@@ -92,7 +95,7 @@ def command(
         print_json({"source": str(source), "estimates": rows})
     else:
         _print_comparison(rows)
-    return None if any(row.fits in enough for row in rows) else OVER
+    return None if any(row.fits in enough for row in rows) else NO
 
 
 def _read(source: Path) -> Network:
@@ -123,7 +126,7 @@ def _one(
         print_json({**facts, "fits": fits, **_fields(cost)})
     else:
         _print_cost(cost, where, target, fits)
-    return None if fits in _enough(limits) or not limits.limits else OVER
+    return None if fits in _enough(limits) or not limits.limits else NO
 
 
 def _fields(cost: Cost) -> dict[str, Any]:

@@ -2,60 +2,108 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hwsearch.budget import Budget, Strictness, shown
-from hwsearch.commands import NO, Duration, Share, directory_option, print_json, subcommand
-from hwsearch.cost.cost import COSTS
+from hwsearch.commands import (
+    NO,
+    Duration,
+    Finite,
+    Limit,
+    Share,
+    directory_option,
+    print_json,
+    subcommand,
+)
+from hwsearch.cost.cost import COSTS, NAMES
 from hwsearch.errors import InputError
 from hwsearch.quiet import silence
-from hwsearch.space_schema import lines_of
+from hwsearch.toml_file import read_toml
 
 Path_ = click.Path(path_type=Path)
+
+
+FLAG_ALONE = ("config", "trust-model", "json", "debug", "help")
+"""Options that a file of options may not have: it is not trusted to run code."""
+
+DATA = ("data", "validation-data", "test-data")
 
 
 def _configured(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
     """Makes a TOML file's values the defaults of the options."""
     if path is None:
         return
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"cannot read the options in {path}: {error}.") from error
+    file = read_toml(path, "the options")
     options = {
         option.removeprefix("--"): known
         for known in context.command.params
         for option in known.opts
-        if option.startswith("--") and known is not parameter
+        if option.startswith("--")
     }
-    defaults = {}
-    for key, value in table.items():
-        known = options.get(key.replace("_", "-"))
-        if known is None or known.name is None or isinstance(value, dict):
+    context.default_map = {}
+    for key, value in file.table.items():
+        name = key.replace("_", "-")
+        known = options.get(name)
+        if name in FLAG_ALONE and known is not None:
             raise InputError(
-                f"{path}, line {lines_of(text)[key]}: {key!r} is no option of hwsearch optimize. "
-                f"Known: {', '.join(sorted(options))}"
+                f"{file.at(key)}: {key!r} is taken on the command line alone, as --{name}."
             )
-        defaults[known.name] = value
-    context.default_map = defaults
+        if known is None or known.name is None or isinstance(value, dict):
+            allowed = ", ".join(sorted(set(options) - set(FLAG_ALONE)))
+            raise InputError(
+                f"{file.at(key)}: {key!r} is no option of hwsearch optimize. Known: {allowed}"
+            )
+        if name in DATA and not str(value).endswith(".npz"):
+            raise InputError(
+                f"{file.at(key)}: {key}={value!r} is no .npz file. A function is code, which "
+                f"runs: it is taken on the command line alone, as --{name} {value}."
+            )
+        try:
+            context.default_map[known.name] = _typed(known, value, context)
+        except click.BadParameter as error:
+            raise InputError(f"{file.at(key)}: {key}={value!r}: {error.message}") from error
+
+
+def _typed(option: click.Parameter, value: Any, context: click.Context) -> Any:
+    """A value of TOML as the option takes it; one of several may stand alone.
+
+    Raises:
+        BadParameter: it is of another kind.
+    """
+    if isinstance(option.type, click.types.BoolParamType) != isinstance(value, bool):
+        boolean = isinstance(value, bool)
+        raise click.BadParameter(f"expected {'a number or text' if boolean else 'true or false'}.")
+    if isinstance(option.type, click.types.IntParamType) and not isinstance(value, int):
+        raise click.BadParameter("expected a whole number.")
+    if isinstance(value, list) and not (option.multiple and all(type(i) is str for i in value)):
+        expected = "a list of texts" if option.multiple else "one value, not a list"
+        raise click.BadParameter(f"expected {expected}.")
+    if option.multiple and not isinstance(value, list):
+        value = [value]
+    return option.type_cast_value(context, value)
 
 
 @subcommand
 @click.argument("model", type=Path_)
 @click.option("--config", type=Path_, is_eager=True, expose_value=False, callback=_configured,
-              help='A TOML file of options: flash = "192 KiB"; flags win.')  # fmt: skip
+              help='A TOML file of options: flash = "192 KiB"; flags win. Code (functions as '
+              "data, --trust-model) is named by flags alone.")  # fmt: skip
 @click.option("--board", help="A name of 'hwsearch boards', or a TOML file with one. Default: a "
               "generic Cortex-M4.")  # fmt: skip
-@click.option("--flash", help='Limit, e.g. "192 KiB". Default: all that the board has.')
-@click.option("--ram", help='Limit, e.g. "24 KiB". Default: all that the board has.')
-@click.option("--latency", help='Limit of one inference, e.g. "150 ms".')
-@click.option("--energy", help='Limit of one inference, e.g. "2 mJ".')
-@click.option("--accuracy", type=float, help="The least value of the metric that is acceptable.")
+@click.option(
+    "--flash", type=Limit("flash"), help='Limit, e.g. "192 KiB". Default: all that the board has.'
+)
+@click.option(
+    "--ram", type=Limit("ram"), help='Limit, e.g. "24 KiB". Default: all that the board has.'
+)
+@click.option("--latency", type=Limit("latency"), help='Limit of one inference, e.g. "150 ms".')
+@click.option("--energy", type=Limit("energy"), help='Limit of one inference, e.g. "2 mJ".')
+@click.option(
+    "--accuracy", type=Finite(), help="The least value of the metric that is acceptable."
+)
 @click.option("--strictness", type=click.Choice(["likely", "sure"]), default="likely",
               show_default=True, help="Judge estimates, or their dearer edges.")  # fmt: skip
 @click.option("--data", help="To train and calibrate on: FILE.npz with x and y (or x_train … "
@@ -100,10 +148,10 @@ def _configured(context: click.Context, parameter: click.Parameter, path: Path |
 def command(
     model: Path,
     board: str | None,
-    flash: str | None,
-    ram: str | None,
-    latency: str | None,
-    energy: str | None,
+    flash: float | None,
+    ram: float | None,
+    latency: float | None,
+    energy: float | None,
     accuracy: float | None,
     strictness: Strictness,
     dry_run: bool,
@@ -184,14 +232,14 @@ def _plan(
     )
     click.echo(f"{found.metric} of the original: {found.original:.4g}.")
     whole = ", ".join(
-        f"{shown(name, value)} {name.partition('_')[0]}"
+        f"{shown(name, value)} {NAMES[name]}"
         for name in COSTS
         if (value := getattr(found.whole, name)) is not None
     )
     click.echo(f"As it is, at 8 bits, it takes {whole}.")
     click.echo(f"{found.feasible} of {found.screened:,} random configurations fit.")
     if found.nearest:
-        over = ", ".join(f"{n.partition('_')[0]} {e:+.0%}" for n, e in found.nearest.items())
+        over = ", ".join(f"{NAMES[n]} {e:+.0%}" for n, e in found.nearest.items())
         click.echo(f"The nearest is over by {over}.")
     for note in found.notes:
         click.echo(f"Note: {note}")

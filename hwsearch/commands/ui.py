@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,26 +53,29 @@ def command(
     serves = not tracking_uri.startswith("http")
     if serves and not as_json:
         _check_free(host, port)
-    links = _links(tracking_uri, f"http://{host}:{port}" if serves else tracking_uri, search)
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    links = _links(tracking_uri, base if serves else tracking_uri, search)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     if as_json:
-        print_json({"links": links, "command": command if serves else []})
+        store = masked(tracking_uri)
+        print_json({"links": links, "store": store, "command": command if serves else []})
         return None
     for study, link in links.items():
         click.echo(f"{study}: {link}")
     if not serves:
         return None
-    click.echo(f"http://{host}:{port} until Ctrl-C")
+    click.echo(f"{base} until Ctrl-C")
     sys.stdout.flush()
     # The address goes by the environment: it may hold a password, and ps shows arguments.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": tracking_uri}
     process = subprocess.Popen(command, env=environment)
+    signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     try:
-        return process.wait()
+        code = process.wait()
     except KeyboardInterrupt:
         process.terminate()
-        process.wait()
-        return None
+        code = process.wait()
+    return None if code <= 0 else code
 
 
 def _links(uri: str, base: str, search: str | None) -> dict[str, str]:
@@ -87,11 +91,13 @@ def _links(uri: str, base: str, search: str | None) -> dict[str, str]:
 
 
 def _check_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise InputError(
-                f"{host}:{port} cannot be listened on: {error.strerror}. Give another --port."
-            ) from error
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"{host}, port {port}, cannot be listened on: {error.strerror}. Give another --port "
+            "or --host."
+        ) from error

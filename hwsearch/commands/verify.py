@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from hwsearch import proof
-from hwsearch.commands import print_json, print_table, subcommand
+from hwsearch.commands import NO, Words, print_json, print_table, subcommand
 from hwsearch.record import to_json
-
-DIFFERS = 1
-"""Exit code: done, and the answer is no."""
 
 
 @subcommand
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--device", "url", default="emulator:cortex-m4", show_default=True)
 @click.option("--port", help="Of a board: the firmware port that it runs, e.g. nucleo-l4r5zi.")
-@click.option("--flags", default="-O2", show_default=True, help="Of the compiler.")
+@click.option("--flags", type=Words(), default="-O2", show_default=True, help="Of the compiler.")
 @click.option(
     "--toolchain", type=click.Choice(["gcc", "zig"]), help="Default: the first there is."
 )
-@click.option("--repeats", default=1, show_default=True, help="Timed runs of each input.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 65535),
+    default=1,
+    show_default=True,
+    help="Timed runs of each input.",
+)
 @click.option(
     "--power", type=click.Path(path_type=Path), help="A power analyser's trace: time, current."
 )
@@ -31,7 +33,7 @@ def command(
     file: Path,
     url: str,
     port: str | None,
-    flags: str,
+    flags: list[str],
     toolchain: str | None,
     repeats: int,
     power: Path | None,
@@ -50,7 +52,7 @@ def command(
         file,
         url,
         port=port,
-        flags=shlex.split(flags),
+        flags=flags,
         toolchain=toolchain,
         repeats=repeats,
         power=power,
@@ -58,7 +60,9 @@ def command(
     if as_json:
         print_json(to_json(found))
     else:
-        known = {name: value for name, value in to_json(found).items() if value is not None}
+        named = to_json(found)
+        named["inferences timed"] = named.pop("repeats")
+        known = {name: value for name, value in named.items() if value is not None}
         print_table(("what", "measured"), ((n, f"{v:,}" if isinstance(v, int) else str(v))
                                            for n, v in known.items()), left=2)  # fmt: skip
-    return DIFFERS if found.mismatched_outputs else 0
+    return NO if found.mismatched_outputs else 0

@@ -11,6 +11,7 @@ from hwsearch.board import board as board_of
 from hwsearch.budget import Budget
 from hwsearch.compress.differentiable import goal, shrink
 from hwsearch.compress.quantize import calibrate, quantize
+from hwsearch.compress.structured import again
 from hwsearch.configuration import Configuration
 from hwsearch.convert import load_model, to_float_tflite
 from hwsearch.cost.cost import Cost
@@ -121,7 +122,7 @@ def keras_copy(model: Any) -> Any:
 
     if not hasattr(model, "layers"):
         return load_model(model)
-    copy = keras.models.clone_model(model)
+    copy = keras.models.clone_model(model, clone_function=again)
     copy.set_weights(model.get_weights())
     if model.compiled:
         copy.compile_from_config(model.get_compile_config())

@@ -92,6 +92,20 @@ def zeroed(model: keras.Model, groups: ChannelGroups, keep: Keep) -> keras.Model
     return copy
 
 
+def again(layer: Any, config: dict[str, Any] | None = None) -> Any:
+    """A new layer of a configuration, by default the layer's own; not built, without weights.
+
+    A Lambda keeps its function as it is: that is code which this process has loaded already, so
+    nothing of a file runs, and the function still sees the module that it was written in. Made
+    from its configuration it would do neither: Keras refuses in safe mode, which is on by default.
+    """
+    config = layer.get_config() if config is None else config
+    if isinstance(layer, keras.layers.Lambda):
+        code = {"function": layer.function, "arguments": layer.arguments, "mask": layer.mask}
+        return type(layer)(**config | code | {"output_shape": layer._output_shape})
+    return type(layer).from_config(config)
+
+
 def bind(model: keras.Model, groups: ChannelGroups) -> tuple[TfliteModel, Binding]:
     """The converted model, and the shapes of its tensors for any widths of its groups.
 
@@ -132,7 +146,7 @@ def _resized(layer: keras.Layer, path: str, groups: ChannelGroups, kept: Bools) 
         elif kind == "Reshape" and layer.target_shape[-1] != -1:
             config["target_shape"] = (*layer.target_shape[:-1], width)
     try:
-        return type(layer).from_config(config)
+        return again(layer, config)
     except Exception as error:
         raise ModelError(
             f"layer {path!r} ({kind}) cannot be made again from its configuration: {error}. "

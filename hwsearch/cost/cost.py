@@ -14,6 +14,9 @@ Floats = NDArray[np.float64]
 COSTS = ("flash_bytes", "ram_bytes", "latency_s", "energy_j")
 """The four costs, in the order in which they are shown."""
 
+NAMES = dict(zip(COSTS, ("flash", "RAM", "latency", "energy"), strict=True))
+"""What a person calls each cost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Band:

@@ -80,9 +80,14 @@ def read_trace(path: Path) -> Trace:
     """A trace from a CSV export; see :data:`EXPORTS`.
 
     Raises:
-        DataError: no column of time and current, too few samples, or time that does not rise.
+        DataError: it cannot be read; no column of time and current, too few samples, or time
+            that does not rise.
     """
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"the trace {path} cannot be read: {said}.") from error
     header_at = next((i for i, line in enumerate(lines) if _is_header(line)), None)
     if header_at is None:
         raise DataError(

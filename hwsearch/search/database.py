@@ -21,7 +21,7 @@ from optuna.storages._rdb import models
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from hwsearch.address import masked
-from hwsearch.errors import StudyError
+from hwsearch.errors import InputError, StudyError
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class Database:
             self.is_sqlite = sa.make_url(url).get_backend_name() == "sqlite"
             self.engine = sa.create_engine(url, **self._options())
         except Exception as error:  # a malformed address, or no driver for it
-            raise StudyError(
+            raise InputError(
                 f"storage {self.name} cannot be used ({_words(error)}). Give an address as "
                 '"postgresql+psycopg://user@host/database" or "sqlite:////path/study.db".'
             ) from None

@@ -21,6 +21,7 @@ from hwsearch.arguments import aim, check_seconds
 from hwsearch.board import Board
 from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
+from hwsearch.compress.structured import again
 from hwsearch.cost.cost import COSTS
 from hwsearch.errors import HwsearchError, InputError, SpaceError, StudyError
 from hwsearch.report import Report
@@ -381,7 +382,9 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         """The verdict on a fitted model's architecture, at hand or made again."""
         assert self._architectures is not None
         known = self._architectures.known(digest(model))
-        return known or self._architectures.judge(keras.models.clone_model(model))
+        return known or self._architectures.judge(
+            keras.models.clone_model(model, clone_function=again)
+        )
 
     def _read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], started: float) -> Searched:
         """The data and the metric, checked against the model of the default hyperparameters."""

@@ -84,6 +84,22 @@ def test_pruned_equals_zeroed(name: str) -> None:
     assert_prunes(networks.SMALL[name]())
 
 
+def test_a_lambda_is_made_again_and_sees_its_module() -> None:
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3)(inputs)
+    x = keras.layers.Lambda(lambda t, by: np.float32(by) * t, arguments={"by": 3})(x)
+    x = keras.layers.Lambda(lambda t: t[:, 0], output_shape=(6, 8), dtype="float32")(x)
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+    for copy in (
+        structured.prune(model, keras_channels.groups(model), {}),
+        keras.models.clone_model(model, clone_function=structured.again),
+    ):
+        copy.set_weights(model.get_weights())
+        images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
+        np.testing.assert_array_equal(copy(images), model(images))
+        assert not {id(layer) for layer in copy.layers} & {id(layer) for layer in model.layers}
+
+
 def test_pruned_equals_zeroed_for_mobilenet_v2() -> None:
     assert_prunes(networks.mobilenet_v2())
 
