@@ -60,7 +60,7 @@ bench-device: install
 bench-aot-cost: install
 	$(BIN)/python -m benchmarks.aot_cost $(MEASURE)
 
-# Needs a cross compiler; FORMATS='--only mlperf' trains nothing, else some ten minutes.
+# Needs a cross compiler; FORMATS='--only mlperf' trains nothing, --fashion takes ten minutes more.
 bench-formats: install
 	$(BIN)/python -m benchmarks.formats $(FORMATS)
 

@@ -47,8 +47,7 @@ class Scheme:
         if (weight_bits < 8).any():
             bits = bits.copy()
             bits[:, self.weights] = np.where(weight_bits < 8, weight_bits, bits[:, self.weights])
-        shares = (getattr(decoded, name, None) for name in ("sparsity", "clusters"))
-        sparsity, clusters = (None if share is None else share[rows] for share in shares)
+        sparsity, clusters = decoded.sparsity[rows], decoded.clusters[rows]
         return Columns(self.graph, self.binding.shapes(widths), bits, sparsity, clusters)
 
 

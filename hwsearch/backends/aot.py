@@ -32,6 +32,7 @@ from hwsearch.backends.backend import RamColumns, Refusal
 from hwsearch.codegen import refuse
 from hwsearch.codegen.dead import without_dead_channels
 from hwsearch.codegen.formats import SLOWDOWN, counted
+from hwsearch.codegen.refuse_numbers import refusals_of
 from hwsearch.cost import latency
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Band, Floats
@@ -134,7 +135,12 @@ class Aot:
         return refuse.refusals(graph)
 
     def columns_of(self, model: TfliteModel) -> Columns:
-        """The network that the compiler makes of a file: no dead channels, weights counted."""
+        """The network that the compiler makes of a file: no dead channels, weights counted.
+
+        One with numbers that the compiler refuses stays as it is.
+        """
+        if refusals_of(model):
+            return Columns.of(model.graph)
         live = without_dead_channels(model)
         return Columns.of(live.graph, counted(live))
 

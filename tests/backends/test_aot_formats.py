@@ -194,6 +194,36 @@ def tmp_path_with(content: bytes, folder: Path) -> str:
     return str(folder / "network.tflite")
 
 
+def test_a_file_that_the_compiler_refuses_still_has_a_cost() -> None:
+    net = Network(np.random.default_rng(0))
+    y = net.conv(net.input((1, 6, 6, 4)), 8)
+    net.subgraph.tensors[y].quantization = None
+    model = read(net.finish())
+    columns = Aot().columns_of(model)
+    assert columns.values is None
+    assert Aot().flash(columns)[0] == Aot().flash(Columns.of(model.graph))[0]
+
+
+def test_dead_channels_are_left_out_of_a_files_estimate(tmp_path: Path) -> None:
+    net = Network(np.random.default_rng(2))
+    x = net.conv(net.input((1, 8, 8, 4)), 16, activation="relu")
+    content = net.finish(net.conv(x, 6))
+    model = read(content)
+    weights, bias = model.graph.ops[0].inputs[1:3]
+    changed = bytearray(content)
+    for tensor, stride in ((weights, 36), (bias, 4)):
+        start, _ = model._spans[tensor]
+        changed[start : start + 8 * stride] = bytes(8 * stride)  # the first half
+    content = bytes(changed)
+    made = generate(content, tmp_path)
+    columns = Aot().columns_of(read(content))
+    assert columns.shapes[0, model.graph.ops[0].outputs[0], -1] == 8
+    forms = Aot().forms(columns)
+    spare = constant_bytes(columns, forms)[0] - sum(made.flash_bytes.values())
+    assert 0 <= spare <= 16
+    assert Aot().ram(columns).arena[0] == made.arena_bytes
+
+
 def test_a_slowdown_below_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="slowdown"):
         generate(network(), tmp_path, slowdown=0.5)
