@@ -37,7 +37,11 @@ def follow() -> None:
 
 def main(folder: Path) -> None:
     """Does the job in a folder, and writes what came of it there."""
+    import tensorflow as tf
+
     job = json.loads((folder / owner.JOB).read_text())
+    tf.config.threading.set_intra_op_parallelism_threads(job["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     try:
         found = _trained(folder, job)
     except RefusedError as error:
@@ -53,13 +57,10 @@ def main(folder: Path) -> None:
 
 def _trained(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     import keras
-    import tensorflow as tf
     import tf_keras
 
     from hwsearch.compress.legacy_model import Twin
 
-    tf.config.threading.set_intra_op_parallelism_threads(job["threads"])
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     tf_keras.utils.set_random_seed(job["seed"])
     original = keras.models.load_model(folder / owner.MODEL, compile=False)
     inputs, targets = (_arrays(job[key]) for key in ("inputs", "targets"))
@@ -84,6 +85,8 @@ def _trained(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     trained = {getattr(layer, "layer", layer).name: layer for layer in model.layers}
     value: dict[int, Any] = {}
     for layer, its in twin.layers:
+        if its.name not in trained:
+            raise RefusedError(f"tfmot replaces layer {layer.name} ({type(layer).__name__})")
         values = _weights(trained[its.name], names[its.name])
         value.update((id(w), v) for w, v in zip(layer.weights, values, strict=True))
     np.savez(folder / owner.WEIGHTS, *(value[id(w)] for w in original.weights))
@@ -207,11 +210,13 @@ def _stages(job: dict[str, Any]) -> list[Stage]:
             ),
         )
 
-    def cluster(model: Any, steps: int) -> Any:
+    def share(model: Any, steps: int) -> Any:
+        from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
+
         start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
         return each(
             model,
-            lambda layer: tfmot.clustering.keras.experimental.cluster_weights(
+            lambda layer: cluster.cluster_weights(
                 layer, number_of_clusters=job["clusters"], cluster_centroids_init=start,
                 preserve_sparsity=job["sparsity"] > 0,
             ),
@@ -236,7 +241,7 @@ def _stages(job: dict[str, Any]) -> list[Stage]:
         step = tfmot.sparsity.keras.UpdatePruningStep()
         stages.append((prune, tfmot.sparsity.keras.strip_pruning, [step]))
     if job["clusters"]:
-        stages.append((cluster, tfmot.clustering.keras.strip_clustering, []))
+        stages.append((share, tfmot.clustering.keras.strip_clustering, []))
     if job["qat"]:
         stages.append((quantize, lambda model: model, []))
     return stages
