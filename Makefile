@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench-compression demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-pricing bench-device bench-formats bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite bench-single-weights
+.PHONY: bench-compression demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-gates bench-pricing bench-device bench-formats bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite bench-single-weights
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,10 @@ bench-cost: install
 
 bench-pricing: install
 	$(BIN)/python benchmarks/pricing.py
+
+# Seconds of an epoch with gates against one without; GATES='lenet5' is one network.
+bench-gates: install
+	$(BIN)/python -m benchmarks.gates $(GATES)
 
 bench-finalists: install
 	$(BIN)/python benchmarks/finalists.py

@@ -52,6 +52,11 @@ def aim(
     if runtimes is not None and not runtimes:
         raise InputError("backends=[] leaves nothing to search. Leave it out, or name some.")
     what = space if isinstance(space, Space) or space is None else Space.load(space)
+    if what is not None and "differentiable" in what.method and not limits.limits:
+        raise InputError(
+            'method="differentiable" aims at the limits, and there are none. Give e.g. '
+            'Budget(flash="64 KiB"), or a board.'
+        )
     return Aim(on, limits, where, None if runtimes is None else tuple(runtimes), what)
 
 

@@ -26,6 +26,12 @@ class Configuration:
         trainer: who made zeros, shared values and QAT: ``"keras"`` (ours) or ``"tfmot"``.
         rung: of its fine-tune, see :attr:`Space.ladder`: 0 is the first, others were promoted
             to. The digests leave it out: a promotion is of the same choice.
+        method: how the widths came about: structured, those asked for; differentiable, found by
+            gates inside a share of the limits, namely what the widths asked for take of them.
+        dropped: residual blocks that are their shortcut alone, by name; groups that went with them
+            have their full width, operators 8 bits.
+        asked: of a leaf of a differentiable training, the configuration that asked for it; None
+            where that is this one.
     """
 
     widths: tuple[int, ...]
@@ -40,12 +46,25 @@ class Configuration:
     qat: bool = False
     trainer: str = "keras"
     rung: int = 0
+    method: str = "structured"
+    dropped: tuple[str, ...] = ()
+    asked: Configuration | None = None
 
     @cached_property
     def structure(self) -> str:
-        """Digest of what has to be trained: the backend has no part in it, nor have the bits
-        unless training meets them."""
+        """Digest of what has to be trained.
+
+        The backend has no part in it, nor have the bits, unless training meets them (QAT) or
+        gates are trained for what they cost.
+        """
+        if self.asked is not None:
+            return self.asked.structure
+        if self.method == "differentiable":
+            bits = [self.backend, self.activation_bits, self.weight_bits]
+            return _digest([self.method, self.widths, *bits])
         parts: list[object] = [self.widths, self.saliency, self.schedule]
+        if self.dropped:
+            parts += [self.dropped]
         if self.is_elementwise:
             parts += [self.sparsity, self.pattern, self.clusters, self.trainer]
         return _digest([*parts, self.activation_bits, self.weight_bits] if self.qat else parts)
@@ -70,6 +89,23 @@ class Configuration:
         """Digest of the whole choice."""
         return _digest([self.structure, self.backend, self.activation_bits, self.weight_bits])
 
+    def leaf(
+        self, backend: str, activation_bits: int, weight_bits: tuple[int, ...]
+    ) -> Configuration:
+        """What else the training of this structure can serve."""
+        asked = self.asked or self if self.method == "differentiable" else None
+        return replace(
+            self,
+            backend=backend,
+            activation_bits=activation_bits,
+            weight_bits=weight_bits,
+            asked=asked,
+        )
+
+    def found(self, widths: tuple[int, ...]) -> Configuration:
+        """The same leaf with the widths that its training found; digests stay."""
+        return replace(self, widths=widths, asked=self.asked or self)
+
     def __str__(self) -> str:
         low = sum(b < 8 for b in self.weight_bits)
         bits = f"a{self.activation_bits} w8" + (f"/w4×{low}" if low else "")
@@ -78,6 +114,8 @@ class Configuration:
         also += f" {self.clusters} values" if self.clusters else ""
         also += " QAT" if self.qat else ""
         also += " by tfmot" if self.trainer == "tfmot" else ""
+        also += "" if self.method == "structured" else f" {self.method}"
+        also += f" without {', '.join(self.dropped)}" if self.dropped else ""
         return f"{self.backend} {bits} widths {'-'.join(map(str, self.widths))}{also}"
 
 

@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from hwsearch.backends import Backend, backend, backends
 from hwsearch.board import Board
 from hwsearch.compress import structured
-from hwsearch.compress.quantize import calibrate, quantize
+from hwsearch.compress.depth import least_salient, without
+from hwsearch.compress.quantize import Calibration, calibrate, quantize
+from hwsearch.compress.saliency import Evidence, ranked_together, saliency
 from hwsearch.compress.sensitivity import sensitivity
 from hwsearch.convert import to_float_tflite
 from hwsearch.data import Array
-from hwsearch.errors import RefusedError
+from hwsearch.errors import ConversionError, RefusedError
 from hwsearch.graph import Graph, keras_channels
-from hwsearch.graph.binding import bind
+from hwsearch.graph.binding import Binding, bind
+from hwsearch.graph.groups import ChannelGroups
 from hwsearch.graph.tflite import read
 from hwsearch.pricing import Pricing, Scheme, layout, scheme
-from hwsearch.ranks import Ranks
+from hwsearch.ranks import Depth, Layout, Ranks
 from hwsearch.space import Space
 
 
@@ -41,12 +46,85 @@ class Priced:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Converted:
+    """A network converted and calibrated.
+
+    Attributes:
+        groups: its channel groups.
+        graph: as the converter made it.
+        binding: its shapes for any widths.
+        calibration: it, with the ranges of its activations.
+    """
+
+    groups: ChannelGroups
+    graph: Graph
+    binding: Binding
+    calibration: Calibration
+
+    def scheme(
+        self, quantized: Graph, op_indexes: tuple[int, ...], depth: Depth | None = None
+    ) -> Scheme:
+        """Its Scheme from what it became quantized."""
+        return scheme(quantized, self.binding, self.graph, op_indexes, depth)
+
+    def constants(self, op_indexes: Sequence[int]) -> list[bytes]:
+        """The weights of some of its operators: what tells them apart."""
+        model = self.calibration.model
+        return [model.constant(model.graph.ops[i].inputs[1]).tobytes() for i in op_indexes]
+
+    def within(
+        self, whole: Converted, dropped: tuple[str, ...], op_indexes: tuple[int, ...]
+    ) -> Depth:
+        """What it has of the network that it is without some blocks.
+
+        Args:
+            whole: that network.
+            dropped: the blocks.
+            op_indexes: those of the whole's layout.
+
+        Raises:
+            ConversionError: a group or an operator is none of the whole's.
+        """
+        _, own_indexes = layout(self.binding, self.calibration.model.graph)
+        known = whole.constants(op_indexes)
+        ops = [known.index(c) for c in self.constants(own_indexes) if c in known]
+        groups = [
+            i
+            for group in self.groups.groups
+            for i, each in enumerate(whole.groups.groups)
+            if each.width == group.width and set(group.layers) <= set(each.layers)
+        ]
+        wanted = (len(own_indexes), len(self.groups.groups))
+        if (len(set(ops)), len(set(groups))) != wanted or len(groups) != wanted[1]:
+            raise ConversionError(
+                "its operators or channel groups are others than those of the whole model. "
+                "Please report this model."
+            )
+        return Depth(dropped, tuple(groups), self.groups.names, tuple(ops), own_indexes)
+
+
+def converted(model: Any, inputs: Sequence[Array]) -> Converted:
+    """A Keras model converted, bound to its channel groups and calibrated.
+
+    Raises:
+        ModelError: a model that cannot be searched.
+        ConversionError: the converter failed.
+    """
+    groups = keras_channels.groups(model)
+    base, binding = bind(
+        groups, lambda keep: to_float_tflite(structured.prune(model, groups, keep))
+    )
+    return Converted(groups, base.graph, binding, calibrate(base.content, inputs))
+
+
 def priced(
     model: Any,
     board: Board,
     inputs: Sequence[Array],
     names: tuple[str, ...] | None,
     space: Space | None,
+    evidence: Evidence | None = None,
     sensitive: bool = False,
 ) -> Priced:
     """Converts a model and reads what of it can vary.
@@ -57,6 +135,7 @@ def priced(
         inputs: per model input real values [samples, …], to calibrate on.
         names: backends to choose from; None is all whose artefacts can be proven here.
         space: what may vary; None is the default.
+        evidence: what saliencies look at, where channels are ranked over all groups.
         sensitive: whether to measure what 4-bit weights of each operator do; the model is
             trained.
 
@@ -65,28 +144,93 @@ def priced(
         ConversionError: the converter or the quantizer failed.
         RefusedError: no backend runs the model; says which operator and why.
     """
-    groups = keras_channels.groups(model)
-    base, binding = bind(
-        groups, lambda keep: to_float_tflite(structured.prune(model, groups, keep))
-    )
-    calibration = calibrate(base.content, inputs)
-    frozen = sorted({f"{layer} ({why})" for layer, why in groups.frozen if is_unknown(why)})
+    whole, space = converted(model, inputs), space or Space()
+    frozen = sorted({f"{layer} ({why})" for layer, why in whole.groups.frozen if is_unknown(why)})
     notes = [f"frozen, not pruned: {', '.join(frozen)}"] if frozen else []
-    space = space or Space()
-    found, op_indexes = layout(binding, calibration.model.graph)
-    schemes: dict[int, Scheme] = {}
-    graphs: dict[int, Graph] = {}
-    int8_bytes = 0
-    for bits in space.activation_bits:
-        content = quantize(calibration, bits, {})
-        graphs[bits] = read(content, f"the model at {bits}-bit activations").graph
-        schemes[bits] = scheme(graphs[bits], binding, base.graph, op_indexes)
-        int8_bytes = len(content) if bits == 8 or not int8_bytes else int8_bytes
+    found, op_indexes = layout(whole.binding, whole.calibration.model.graph)
+    if "global" in space.ratios:
+        kept, said = _together(model, whole.groups, space, evidence)
+        found, notes = replace(found, together=kept), [*notes, *said]
+    quantized = {bits: quantize(whole.calibration, bits, {}) for bits in space.activation_bits}
+    graphs = {
+        bits: read(content, f"the model at {bits}-bit activations").graph
+        for bits, content in quantized.items()
+    }
     if sensitive and min(space.weight_bits) < 8 and len(found.ops) > 1:
-        found = replace(found, sensitivity=sensitivity(calibration, inputs, op_indexes))
-    runtimes, space, said = _runnable(_named(names), space, graphs)
-    pricing = Pricing(board, Ranks(space, found, runtimes), schemes)
-    return Priced(space, pricing, op_indexes, int8_bytes, tuple(notes + said))
+        measured = sensitivity(whole.calibration, inputs, op_indexes)
+        found = replace(found, sensitivity=measured)
+    runtimes, space, more = _runnable(_named(names), space, graphs)
+    schemes = {bits: whole.scheme(graph, op_indexes) for bits, graph in graphs.items()}
+    shallow: dict[int, dict[int, Scheme]] = {}
+    if max(space.drop_blocks) > 0:
+        depths, shallow, said = _shallower(model, inputs, whole, found, op_indexes, space)
+        found, notes = replace(found, depths=depths), [*notes, *said]
+        space = replace(space, drop_blocks=tuple(len(d.dropped) for d in depths))
+    pricing = Pricing(board, Ranks(space, found, runtimes), schemes, shallow)
+    int8_bytes = len(quantized.get(8) or next(iter(quantized.values())))
+    return Priced(space, pricing, op_indexes, int8_bytes, (*notes, *more))
+
+
+def _together(
+    model: Any, groups: ChannelGroups, space: Space, evidence: Evidence | None
+) -> tuple[tuple[tuple[tuple[int, ...], ...], ...], list[str]]:
+    """Per saliency and pruning ratio the channels of each group that stay when all are ranked as
+    one; and groups that another saliency had to rank."""
+    kept: list[tuple[tuple[int, ...], ...]] = []
+    notes: list[str] = []
+    for kind in space.saliency:
+        found = saliency(model, groups, kind, evidence)
+        widths = ranked_together({n: found.values[n] for n in groups.names}, space.pruning_ratio)
+        kept.append(tuple(tuple(map(int, row)) for row in widths))
+        notes += found.notes
+        gone = (widths == 0).any(axis=1)
+        if gone.any():
+            first = int(np.argmax(gone))
+            empty = (n for n, w in zip(groups.names, widths[first], strict=True) if w == 0)
+            notes.append(
+                f"one ratio of {space.pruning_ratio[first]:.0%} by {kind} would take all channels "
+                f"of {', '.join(empty)}: their least width stays."
+            )
+    return tuple(kept), notes
+
+
+def _shallower(
+    model: Any,
+    inputs: Sequence[Array],
+    whole: Converted,
+    found: Layout,
+    op_indexes: tuple[int, ...],
+    space: Space,
+) -> tuple[tuple[Depth, ...], dict[int, dict[int, Scheme]], list[str]]:
+    """What the model is without its least salient blocks, each number of them that a space may
+    drop and the model has: their depths, and by choice their schemes; and what was left out."""
+    order = least_salient(model, inputs, max(space.drop_blocks))
+    every = tuple(range(len(found.groups))), tuple(range(len(found.ops)))
+    depths = [Depth((), every[0], whole.groups.names, every[1], op_indexes)]
+    schemes: dict[int, dict[int, Scheme]] = {}
+    notes = []
+    if len(order) < max(space.drop_blocks):
+        notes.append(f"{len(order)} residual blocks can be dropped, not {max(space.drop_blocks)}")
+    for count in (n for n in space.drop_blocks if 0 < n <= len(order)):
+        dropped = tuple(block.name for block in order[:count])
+        try:
+            part = converted(without(model, order[:count]), inputs)
+            depth = part.within(whole, dropped, op_indexes)
+        except ConversionError as error:
+            notes.append(f"the model is not searched without {', '.join(dropped)}: {error}")
+            continue
+        schemes[len(depths)] = {
+            bits: part.scheme(
+                read(quantize(part.calibration, bits, {}), f"the model without {dropped}").graph,
+                depth.op_indexes,
+                depth,
+            )
+            for bits in space.activation_bits
+        }
+        depths.append(depth)
+    if 0 not in space.drop_blocks and schemes:
+        depths, schemes = depths[1:], {choice - 1: found for choice, found in schemes.items()}
+    return tuple(depths), schemes, notes
 
 
 def is_unknown(reason: str) -> bool:

@@ -49,6 +49,8 @@ def explain(report: Report) -> str:
     if chosen is None:
         return miss(report)
     lines = [_why(report, chosen), _fresh(report, chosen)]
+    if said := chosen.verified.trained.notes:
+        lines.append(f"Its training says: {'; '.join(said)}.")
     used = {c: e + 1 for c, e in report.budget.excess(chosen.cost).items() if e > -1}
     if used:
         binding = max(used, key=lambda c: used[c])

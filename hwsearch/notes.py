@@ -131,6 +131,8 @@ def trial(
             proof = f"{shown(name, arena)} (arena alone)"
         rows.append((NAMES[name], shown(name, estimate), edges, share, proof))
     parts = [lead, markdown(rows), f"`{candidate.configuration}`"]
+    if trained.notes:
+        parts.append(f"Its training says: {'; '.join(trained.notes)}.")
     if verified is not None:
         d = verified.difference
         parts.append(

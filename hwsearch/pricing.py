@@ -8,7 +8,8 @@ the bits. So topology, tensor order and the operators that quantization inserts 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from hwsearch.cost.cost import BandColumns, Cost, CostColumns, Floats
 from hwsearch.errors import BudgetError
 from hwsearch.graph import WEIGHT_OPS, Graph
 from hwsearch.graph.binding import Binding
-from hwsearch.ranks import Decoded, Layout, Ranks
+from hwsearch.ranks import Decoded, Depth, Layout, Ranks
 
 MIXED_KINDS = ("conv_2d", "fully_connected")
 """Operators whose weight bits may vary: those that a quantizer recipe can address."""
@@ -34,15 +35,20 @@ class Scheme:
         graph: the quantized network.
         binding: which of its dimensions follow which channel group.
         weights: int64 [ops of the layout], the weight tensor of each.
+        depth: where it lacks blocks of the layout's network: which.
     """
 
     graph: Graph
     binding: Binding
     weights: Ints
+    depth: Depth | None = None
 
     def columns(self, decoded: Decoded, rows: Ints) -> Columns:
         """Some of n candidates, resized."""
         widths, weight_bits = decoded.widths[rows], decoded.weight_bits[rows]
+        if self.depth is not None:
+            widths = widths[:, list(self.depth.groups)]
+            weight_bits = weight_bits[:, list(self.depth.ops)]
         bits = np.broadcast_to(Columns.of(self.graph).bits, (len(widths), len(self.graph.tensors)))
         if (weight_bits < 8).any():
             bits = bits.copy()
@@ -59,11 +65,13 @@ class Pricing:
         board: where.
         ranks: the search space.
         schemes: by activation bits.
+        shallow: the same of each choice of ``Space.drop_blocks`` that drops any.
     """
 
     board: Board
     ranks: Ranks
     schemes: dict[int, Scheme]
+    shallow: dict[int, dict[int, Scheme]] = field(default_factory=dict)
 
     def price(self, decoded: Decoded) -> CostColumns:
         """The four costs of n configurations, in a batch a backend and activation width."""
@@ -72,12 +80,13 @@ class Pricing:
         values: dict[str, Floats] = {}
         bands: dict[str, BandColumns] = {}
         for rank, backend in enumerate(self.ranks.backends):
-            for activation, scheme in self.schemes.items():
-                rows = np.flatnonzero(
-                    (decoded.backend == rank) & (decoded.activation_bits == activation)
-                )
+            mine = decoded.backend == rank
+            for choice, activation in product(np.unique(decoded.drop_blocks), self.schemes):
+                alike = mine & (decoded.activation_bits == activation)
+                rows = np.flatnonzero(alike & (decoded.drop_blocks == choice))
                 if not len(rows):
                     continue
+                scheme = self._schemes(int(choice))[activation]
                 columns = scheme.columns(decoded, rows)
                 found = estimation.costs(columns, backend, self.board)
                 flash[rows], ram[rows] = found.flash_bytes, found.ram_bytes
@@ -133,7 +142,12 @@ class Pricing:
     def columns(self, configuration: Configuration) -> Columns:
         """One configuration's resized network."""
         decoded = self.ranks.columns([configuration])
-        return self.schemes[configuration.activation_bits].columns(decoded, np.arange(1))
+        scheme = self._schemes(int(decoded.drop_blocks[0]))[configuration.activation_bits]
+        return scheme.columns(decoded, np.arange(1))
+
+    def _schemes(self, choice: int) -> dict[int, Scheme]:
+        """By activation bits those of a choice of ``Space.drop_blocks``."""
+        return self.shallow.get(choice, self.schemes)
 
     def cost(self, configuration: Configuration) -> Cost:
         """One configuration's cost, broken down by operator."""
@@ -161,7 +175,11 @@ def layout(binding: Binding, graph: Graph) -> tuple[Layout, tuple[int, ...]]:
 
 
 def scheme(
-    quantized: Graph, binding: Binding, float_graph: Graph, op_indexes: tuple[int, ...]
+    quantized: Graph,
+    binding: Binding,
+    float_graph: Graph,
+    op_indexes: tuple[int, ...],
+    depth: Depth | None = None,
 ) -> Scheme:
     """The Scheme of a quantized network.
 
@@ -171,4 +189,5 @@ def scheme(
     ordered = [i for i, op in enumerate(float_graph.ops) if op.kind in WEIGHT_OPS]
     weights = [op.inputs[1] for op in quantized.ops if op.kind in WEIGHT_OPS]
     chosen = [weights[ordered.index(i)] for i in op_indexes]
-    return Scheme(quantized, binding.onto(quantized, float_graph), np.array(chosen, np.int64))
+    bound = binding.onto(quantized, float_graph)
+    return Scheme(quantized, bound, np.array(chosen, np.int64), depth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from hwsearch.board import Board
 from hwsearch.candidate import Score
 from hwsearch.compress.quantize import CALIBRATION_SAMPLES
+from hwsearch.compress.saliency import Evidence
 from hwsearch.conversion import priced
 from hwsearch.convert import lambdas, load_model, names, save_model
 from hwsearch.data import Port, Samples, generated, samples
@@ -117,13 +118,24 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
     loss, chosen, (train, search, report), notes = parts(model, given)
     outputs = predict(model, report.inputs)
     baseline = chosen.score(search.targets, predict(model, search.inputs), "Keras").value
-    found = priced(model, board, train.inputs, given.backends, given.space, sensitive=True)
+    space, said = trainable(given.space or Space(), train)
+    evidence = Evidence(train, loss, given.seed)
+    found = priced(model, board, train.inputs, given.backends, space, evidence, sensitive=True)
     return Problem(
         model, train, search, report, loss, chosen,
         chosen.score(report.targets, outputs, "Keras"), baseline, outputs,
         found.space, found.pricing, found.op_indexes, found.int8_bytes,
-        (*notes, *found.notes),
+        (*notes, *said, *found.notes),
     )  # fmt: skip
+
+
+def trainable(space: Space, train: Samples) -> tuple[Space, list[str]]:
+    """The space without methods that nothing can be trained for, and a note on them."""
+    if "differentiable" not in space.method or (train.targets and space.epochs):
+        return space, []
+    why = "targets" if not train.targets else "epochs"
+    note = f"differentiable pruning trains, and there are no {why}: channels are cut by saliency."
+    return replace(space, method=("structured",)), [note]
 
 
 def custom_objects(model: Any) -> dict[str, Any]:

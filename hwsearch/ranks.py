@@ -8,11 +8,12 @@ random points were feasible on a synthetic space of this shape, as ranks 2.6 %.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsearch.backends.backend import Backend
 from hwsearch.configuration import Configuration
@@ -23,9 +24,28 @@ from hwsearch.space import Space
 
 TRAINING = {
     "schedule": False, "sparsity": True, "pattern": False, "clusters": False, "qat": False,
-    "trainer": False,
+    "trainer": False, "method": False, "drop_blocks": True,
 }  # fmt: skip
-"""What a training shares, in the order of the last parameters; whether its ranks are ordered."""
+"""Parameters of what a training shares beside widths, and whether their ranks are ordered."""
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A model without some of its residual blocks, as part of the whole.
+
+    Attributes:
+        dropped: names of the blocks.
+        groups: of its channel groups, in its order, the index in the whole's.
+        names: what it calls them.
+        ops: of its operators with weights, in its order, the index in the layout's.
+        op_indexes: their index in its own float network.
+    """
+
+    dropped: tuple[str, ...]
+    groups: tuple[int, ...]
+    names: tuple[str, ...]
+    ops: tuple[int, ...]
+    op_indexes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -37,10 +57,15 @@ class Layout:
         ops: name, kind and weight elements of each operator whose bits can vary, in order.
         sensitivity: per operator the error that low bits of it alone add to the outputs, see
             ``compress/sensitivity.py``; () is not measured.
+        together: per saliency of the space and pruning ratio the channels of each group that
+            stay when all are ranked as one; empty unless the space asks for it.
+        depths: of each number of blocks that the space may drop; empty where it drops none.
     """
 
     groups: tuple[tuple[str, int, int], ...]
     ops: tuple[tuple[str, str, int], ...]
+    together: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    depths: tuple[Depth, ...] = ()
     sensitivity: tuple[float, ...] = ()
 
     @cached_property
@@ -53,6 +78,20 @@ class Layout:
         sizes = np.array([size for _, _, size in self.ops], np.float64)
         errors = np.array(self.sensitivity) if self.sensitivity else np.ones(len(sizes))
         return np.argsort(errors / np.maximum(sizes, 1), kind="stable")
+
+    @cached_property
+    def has(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """bool [depths, groups] and [depths, ops]: what each depth still has."""
+        groups = np.zeros((len(self.depths), len(self.groups)), bool)
+        ops = np.zeros((len(self.depths), len(self.ops)), bool)
+        for row, depth in enumerate(self.depths):
+            groups[row, list(depth.groups)] = True
+            ops[row, list(depth.ops)] = True
+        return groups, ops
+
+    def depth(self, dropped: tuple[str, ...]) -> Depth | None:
+        """The depth without these blocks; None is the whole."""
+        return next((d for d in self.depths if d.dropped == dropped), None)
 
 
 @dataclass(frozen=True)
@@ -80,7 +119,7 @@ class Decoded:
         backend: int64 [n], rank in the list of backends.
         activation_bits: int64 [n].
         weight_bits: int64 [n, ops].
-        schedule: int64 [n], rank in the space's list.
+        schedule, method, drop_blocks: int64 [n], ranks in the space's lists.
         sparsity: float64 [n], share of zeros in the weights of each operator of the layout.
         pattern: int64 [n], rank in the space's list.
         clusters: int64 [n], distinct values of the same weights at most; 0 is any number.
@@ -99,6 +138,8 @@ class Decoded:
     clusters: Ints
     qat: Ints
     trainer: Ints
+    method: Ints
+    drop_blocks: Ints
 
     def __len__(self) -> int:
         return len(self.widths)
@@ -124,11 +165,9 @@ class Ranks:
             raise SpaceError(
                 "no backend runs this model; see the refusals above, or name others in backends=."
             )
-        space, names = self.space, []
-        names += [
-            Parameter(f"prune/{g}", len(space.pruning_ratio), True)
-            for g, _, _ in self.layout.groups
-        ]
+        space, levels = self.space, len(self.space.pruning_ratio)
+        each = levels if "per-group" in space.ratios else 1
+        names = [Parameter(f"prune/{g}", each, True) for g, _, _ in self.layout.groups]
         names += [Parameter("multiple_of", len(space.multiple_of), True)]
         names += [Parameter("saliency", len(space.saliency), False)]
         names += [Parameter("backend", len(self.backends), False)]
@@ -137,11 +176,23 @@ class Ranks:
             Parameter(f"bits/{op}", len(space.weight_bits), True) for op, _, _ in self.layout.ops
         ]
         names += [Parameter(n, len(getattr(space, n)), o) for n, o in TRAINING.items()]
+        names += [Parameter("ratios", len(space.ratios), False)]
+        names += [Parameter("prune", levels if "global" in space.ratios else 1, True)]
         object.__setattr__(self, "parameters", tuple(names))
+
+    @property
+    def choices(self) -> Ints:
+        """int64 [parameters]: how many ranks each has."""
+        return np.array([p.choices for p in self.parameters], np.int64)
+
+    @cached_property
+    def _dropped(self) -> tuple[tuple[str, ...], ...]:
+        """Per choice of ``drop_blocks`` the blocks."""
+        return tuple(depth.dropped for depth in self.layout.depths) or ((),)
 
     def random(self, rng: np.random.Generator, n: int) -> Ints:
         """int64 [n, parameters]: ranks drawn uniformly."""
-        return rng.integers(0, [p.choices for p in self.parameters], (n, len(self.parameters)))
+        return rng.integers(0, self.choices, (n, len(self.parameters)))
 
     def pruned(self, rng: np.random.Generator, n: int) -> Ints:
         """int64 [n, parameters]: random ranks around a random overall pruning level a row.
@@ -154,7 +205,8 @@ class Ranks:
         groups = len(self.layout.groups)
         most = len(self.space.pruning_ratio) - 1
         level = rng.uniform(0, most, (n, 1))
-        ranks[:, :groups] = np.clip(np.rint(level + rng.normal(0, 1, (n, groups))), 0, most)
+        drawn = np.clip(np.rint(level + rng.normal(0, 1, (n, groups))), 0, most).astype(np.int64)
+        ranks[:, :groups] = np.minimum(drawn, self.choices[:groups] - 1)
         if self.layout.sensitivity:
             bits = self.space.weight_bits
             place = np.argsort(self.layout.lowered_first)
@@ -165,42 +217,68 @@ class Ranks:
             )
         return ranks
 
+    def narrowest(self, ranks: Ints) -> Ints:
+        """int64 [n, parameters]: the rows, with all groups pruned as far as the space goes."""
+        pruned = [p.name.partition("/")[0] == "prune" for p in self.parameters]
+        return np.where(pruned, self.choices - 1, ranks)
+
     def decode(self, ranks: Ints) -> Decoded:
         """What n rows of ranks mean."""
-        groups, space = len(self.layout.groups), self.space
-        full = np.array([w for _, w, _ in self.layout.groups], np.int64).reshape(1, groups)
-        least = np.array([w for _, _, w in self.layout.groups], np.int64).reshape(1, groups)
-        ratio = np.array(space.pruning_ratio)[ranks[:, :groups]]
-        multiple, saliency, backend, activation = ranks[:, groups : groups + 4].T
-        step = np.array(space.multiple_of, np.int64)[multiple][:, None]
-        kept = full * (1 - ratio)
-        rounded = np.maximum(np.rint(kept / step).astype(np.int64), 1) * step
-        widths = np.where(ratio == 0, full, np.clip(rounded, least, full))
+        space = self.space
+        at = {p.name: ranks[:, i] for i, p in enumerate(self.parameters)}
+        saliency, schedule, method = at["saliency"], at["schedule"], at["method"]
+        widths = self._widths(ranks, at)
+        # Gates rank nothing, keep all blocks and single weights: rows that mean the same decode
+        # alike.
+        gated = np.array(space.method)[method] == "differentiable"
+        drop_blocks = np.where(gated, 0, at["drop_blocks"])
+        saliency, schedule = np.where(gated, 0, saliency), np.where(gated, 0, schedule)
+        activation, backend = at["activation_bits"], at["backend"]
         activation_bits = np.empty(len(ranks), np.int64)
         weight_bits = np.full((len(ranks), len(self.layout.ops)), 8, np.int64)
         for rank, runtime in enumerate(self.backends):
             rows = backend == rank
             supported = [b for b in space.activation_bits if b in runtime.activation_bits]
             activation_bits[rows] = _among(supported, activation[rows], len(space.activation_bits))
-            for i, (_, kind, _) in enumerate(self.layout.ops):
+            for i, (op, kind, _) in enumerate(self.layout.ops):
                 # Weights below 8 bits need 8-bit activations in every runtime here.
                 runs = runtime.weight_bits.get(kind, (8,))
                 supported = [b for b in space.weight_bits if b in runs] or [8]
-                drawn = _among(supported, ranks[rows, groups + 4 + i], len(space.weight_bits))
+                drawn = _among(supported, at[f"bits/{op}"][rows], len(space.weight_bits))
                 weight_bits[rows, i] = np.where(activation_bits[rows] == 8, drawn, 8)
-        tail = dict(zip(TRAINING, ranks[:, groups + 4 + len(self.layout.ops) :].T, strict=True))
         # Ranks that make no difference are those of the first choice: equal means equal.
-        sparsity = np.array(space.sparsity, np.float64)[tail["sparsity"]]
-        pattern = np.where(sparsity > 0, tail["pattern"], 0)
+        sparsity = np.where(gated, 0.0, np.array(space.sparsity, np.float64)[at["sparsity"]])
+        pattern = np.where(sparsity > 0, at["pattern"], 0)
         halved = (np.array(space.pattern)[pattern] == "2:4") & (sparsity > 0)
         sparsity = np.where(halved, 0.5, sparsity)
-        clusters = np.array(space.clusters, np.int64)[tail["clusters"]]
-        qat = (np.array(space.qat)[tail["qat"]] & (activation_bits == 8)).astype(np.int64)
-        any_of = (sparsity > 0) | (clusters > 0) | (qat > 0)
+        clusters = np.where(gated, 0, np.array(space.clusters, np.int64)[at["clusters"]])
+        qat = np.array(space.qat)[at["qat"]] & (activation_bits == 8) & ~gated
+        any_of = (sparsity > 0) | (clusters > 0) | qat
+        if self.layout.depths:
+            groups, ops = self.layout.has
+            full = np.array([width for _, width, _ in self.layout.groups], np.int64)
+            widths = np.where(groups[drop_blocks], widths, full)
+            weight_bits = np.where(ops[drop_blocks], weight_bits, 8)
         return Decoded(
-            widths, saliency, backend, activation_bits, weight_bits, tail["schedule"],
-            sparsity, pattern, clusters, qat, np.where(any_of, tail["trainer"], 0),
+            widths, saliency, backend, activation_bits, weight_bits, schedule,
+            sparsity, pattern, clusters, qat.astype(np.int64),
+            np.where(any_of, at["trainer"], 0), method, drop_blocks,
         )  # fmt: skip
+
+    def _widths(self, ranks: Ints, at: Mapping[str, Ints]) -> Ints:
+        """int64 [n, groups], rounded; rows of ranks, and the same by parameter."""
+        groups, space = len(self.layout.groups), self.space
+        full = np.array([w for _, w, _ in self.layout.groups], np.int64).reshape(1, groups)
+        least = np.array([w for _, _, w in self.layout.groups], np.int64).reshape(1, groups)
+        ratio = np.array(space.pruning_ratio)
+        kept = full * (1 - ratio[ranks[:, :groups]])
+        if "global" in space.ratios:
+            together = np.array(self.layout.together).reshape(len(space.saliency), -1, groups)
+            one = np.array(space.ratios)[at["ratios"]] == "global"
+            kept = np.where(one[:, None], together[at["saliency"], at["prune"]], kept)
+        step = np.array(space.multiple_of, np.int64)[at["multiple_of"]][:, None]
+        rounded = np.maximum(np.rint(kept / step).astype(np.int64), 1) * step
+        return np.where(kept == full, full, np.clip(rounded, least, full))
 
     def configuration(self, ranks: Ints | Sequence[int]) -> Configuration:
         """The configuration of one row of ranks."""
@@ -221,6 +299,8 @@ class Ranks:
                 int(decoded.clusters[i]),
                 bool(decoded.qat[i]),
                 self.space.trainer[decoded.trainer[i]],
+                method=self.space.method[decoded.method[i]],
+                dropped=self._dropped[decoded.drop_blocks[i]],
             )
             for i in range(len(decoded))
         ]
@@ -245,6 +325,8 @@ class Ranks:
             np.array([c.clusters for c in configurations], np.int64),
             np.array([c.qat for c in configurations], np.int64),
             np.array([self.space.trainer.index(c.trainer) for c in configurations], np.int64),
+            np.array([self.space.method.index(c.method) for c in configurations], np.int64),
+            np.array([self._dropped.index(c.dropped) for c in configurations], np.int64),
         )
 
     def names(self, ranks: Ints | Sequence[int]) -> dict[str, int]:
@@ -256,7 +338,8 @@ class Ranks:
 
         Bits go from all high to all low by one operator at a time, the least sensitive first
         (:attr:`Layout.lowered_first`), so that their number stays linear; the configuration's own
-        bits are among them. A training that met its bits (QAT) serves these alone.
+        bits are among them. A training that met its bits (QAT) serves these alone; of a
+        differentiable one they are leaves of the training that it asks for.
         """
         order = self.layout.lowered_first
         found = {configuration.digest: configuration}
@@ -275,44 +358,46 @@ class Ranks:
 
     def _has(self, leaf: Configuration) -> bool:
         """Whether some ranks decode to a leaf: where QAT is no choice, 8 bits have it or not."""
+        if leaf.method == "differentiable":
+            return True
         return leaf.activation_bits != 8 or leaf.qat in self.space.qat
 
     def _supported(
         self, structure: Configuration, runtime: Backend, activation: int, bits: Sequence[int]
     ) -> Configuration:
         """A leaf whose bits are those asked for where the backend runs them, else 8."""
+        has = self._ops(structure)
         runs = (
-            b if b in runtime.weight_bits.get(kind, (8,)) and activation == 8 else 8
-            for b, (_, kind, _) in zip(bits, self.layout.ops, strict=True)
+            b if b in runtime.weight_bits.get(kind, (8,)) and activation == 8 and i in has else 8
+            for i, (b, (_, kind, _)) in enumerate(zip(bits, self.layout.ops, strict=True))
         )
-        return replace(
-            structure,
-            backend=runtime.name,
-            activation_bits=activation,
-            weight_bits=tuple(runs),
-        )
+        return structure.leaf(runtime.name, activation, tuple(runs))
+
+    def _ops(self, configuration: Configuration) -> Collection[int]:
+        """Indexes of the operators that a configuration has."""
+        depth = self.layout.depth(configuration.dropped)
+        return range(len(self.layout.ops)) if depth is None else depth.ops
 
     def ranks(self, configuration: Configuration, like: Sequence[int]) -> list[int]:
         """Ranks that decode to a leaf of the configuration that ``like`` stands for."""
-        ranks = list(like)
-        groups, space = len(self.layout.groups), self.space
+        ranks, space, has = list(like), self.space, self._ops(configuration)
+        place = {p.name: i for i, p in enumerate(self.parameters)}
         names = [b.name for b in self.backends]
         runtime = self.backends[names.index(configuration.backend)]
-        ranks[groups + 2] = names.index(runtime.name)
+        ranks[place["backend"]] = names.index(runtime.name)
         supported = [b for b in space.activation_bits if b in runtime.activation_bits]
-        ranks[groups + 3] = _rank(
+        ranks[place["activation_bits"]] = _rank(
             supported, configuration.activation_bits, len(space.activation_bits)
         )
-        for i, (_, kind, _) in enumerate(self.layout.ops):
+        for i, (op, kind, _) in enumerate(self.layout.ops):
             runs = runtime.weight_bits.get(kind, (8,))
             supported = [b for b in space.weight_bits if b in runs] or [8]
-            if configuration.activation_bits == 8:
-                ranks[groups + 4 + i] = _rank(
+            if configuration.activation_bits == 8 and i in has:
+                ranks[place[f"bits/{op}"]] = _rank(
                     supported, configuration.weight_bits[i], len(space.weight_bits)
                 )
-        if configuration.qat in space.qat:
-            place = list(TRAINING).index("qat") - len(TRAINING)
-            ranks[place] = space.qat.index(configuration.qat)
+        if configuration.qat in space.qat and configuration.method == "structured":
+            ranks[place["qat"]] = space.qat.index(configuration.qat)
         return ranks
 
 

@@ -111,6 +111,4 @@ def _small(pricing: Pricing, rng: np.random.Generator) -> Ints:
     """int64 [n, parameters]: random configurations, and the smallest of each of them."""
     ranks = pricing.ranks
     rows = np.concatenate([ranks.pruned(rng, POOL), ranks.random(rng, POOL)])
-    least = rows.copy()
-    least[:, : len(ranks.layout.groups)] = len(ranks.space.pruning_ratio) - 1
-    return np.unique(np.concatenate([rows, least]), axis=0)
+    return np.unique(np.concatenate([rows, ranks.narrowest(rows)]), axis=0)

@@ -230,6 +230,8 @@ class Report:
             "weight_bits": "-".join(map(str, configuration.weight_bits)),
             "widths": "-".join(map(str, configuration.widths)),
             "saliency": configuration.saliency,
+            "schedule": configuration.schedule,
+            "method": configuration.method,
             "sparsity": configuration.sparsity,
             "clusters": configuration.clusters,
             "qat": configuration.qat,

@@ -59,7 +59,9 @@ def trial(
     c, cost = candidate.configuration, candidate.cost
     layout = layout or _nameless(c)
     params: dict[str, object] = {
-        f.name: getattr(c, f.name) for f in fields(c) if f.name not in ("widths", "weight_bits")
+        f.name: getattr(c, f.name)
+        for f in fields(c)
+        if f.name not in ("widths", "weight_bits", "asked")
     }
     params["structure"] = c.structure
     names = [group for group, _, _ in layout.groups]

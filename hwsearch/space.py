@@ -30,6 +30,13 @@ class Space:
             twin is trained and scored beside it.
         trainer: of sparsity, clusters and qat: keras, or tfmot, which falls back to keras for
             layers that it refuses.
+        method: structured cuts a trial's widths by saliency; differentiable takes from them only
+            what share of the limits to aim at, and finds widths of that cost by gates trained
+            with the weights; see ``compress/differentiable.py``.
+        ratios: per-group draws a pruning ratio for each channel group; global draws one, the
+            share of all channels that goes, the least salient first whichever group they are in.
+        drop_blocks: how many residual blocks may become their shortcut alone, rising; the least
+            salient first, see ``compress/depth.py``.
         weight_bits, activation_bits: bit widths to try, where the backend runs them.
         epochs: of the fine-tune of each trial; 0 trains nothing.
         rungs: longer fine-tunes, rising from ``epochs``, each in epochs from the first one on.
@@ -55,6 +62,9 @@ class Space:
     clusters: tuple[int, ...] = (0,)
     qat: tuple[bool, ...] = (False,)
     trainer: tuple[str, ...] = ("keras",)
+    method: tuple[str, ...] = ("structured",)
+    ratios: tuple[str, ...] = ("per-group",)
+    drop_blocks: tuple[int, ...] = (0,)
     weight_bits: tuple[int, ...] = (8, 4)
     activation_bits: tuple[int, ...] = (8, 16)
     epochs: int = 2

@@ -32,6 +32,13 @@ TRAINERS = ("keras", "tfmot")
 tensorflow-model-optimization in a process of its own (``compress/tfmot.py``)."""
 
 
+METHODS = ("structured", "differentiable")
+"""How channels are chosen: by saliency, or by gates trained inside the limits."""
+
+RATIOS = ("per-group", "global")
+"""Whether each channel group has a pruning ratio of its own, or all channels are ranked as one."""
+
+
 def is_number(value: object) -> bool:
     """Whether it is a finite number, not a truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -92,6 +99,9 @@ KEYS: Mapping[str, Key] = {
     "clusters": _some_of(CLUSTERS),
     "qat": _some_of((False, True)),
     "trainer": _some_of(TRAINERS),
+    "method": _some_of(METHODS),
+    "ratios": _some_of(RATIOS),
+    "drop_blocks": Key("rising whole numbers from 0", lambda n: is_whole(n, 0), True, True),
     "weight_bits": _some_of((4, 8)),
     "activation_bits": _some_of((8, 16)),
     "epochs": Key("a whole number from 0", lambda n: is_whole(n, 0)),

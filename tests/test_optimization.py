@@ -15,6 +15,7 @@ import hwsearch
 from hwsearch import oracle
 from hwsearch.backends import backend
 from hwsearch.cost.columns import Columns
+from hwsearch.data import Samples
 from hwsearch.errors import (
     BudgetError,
     DataError,
@@ -26,7 +27,7 @@ from hwsearch.errors import (
 from hwsearch.evaluate import quantized
 from hwsearch.graph.tflite import read
 from hwsearch.metric import metric
-from hwsearch.problem import Given, parts
+from hwsearch.problem import Given, parts, trainable
 from hwsearch.report import Report
 
 TRAIN, VAL = digits.data()
@@ -91,6 +92,39 @@ def test_the_report_counts_and_exports(report: Report, tmp_path: Path) -> None:
     has_c = (out / "c" / "model.c").is_file()
     assert has_c == (report.chosen.configuration.backend == "aot")  # type: ignore[union-attr]
     assert Report.load(report.directory / "report.json").scored == report.scored
+
+
+def test_a_budget_is_all_that_gates_need(model: keras.Model, tmp_path: Path) -> None:
+    budget = hwsearch.Budget(flash="16 KiB", ram="5 KiB", latency="8 ms")
+    space = hwsearch.Space(method=("differentiable",), epochs=4, activation_bits=(8,))
+    call = {"board": "nucleo-l4r5zi", "space": space, "backends": ["aot"], "study": "gates"}
+    report = hwsearch.optimize(model, budget, TRAIN, VAL, trials=2, directory=tmp_path, **call)
+    chosen = report.chosen
+    assert chosen is not None and report.failed == 0 and report.trained == 2
+    assert chosen.level == "image", chosen.verified.note
+    assert all(excess <= 0 for excess in report.budget.excess(chosen.cost).values())
+    assert chosen.score.value > 0.8
+    for trained in report.history:
+        found = trained.candidate.configuration
+        assert found.asked is not None and "gates aimed at" in " ".join(trained.notes)
+        real = Columns.of(read(trained.tflite).graph)
+        assert real.shapes[0][real.graph.ops[0].outputs[0]][-1] == found.widths[0]
+    assert "gates aimed at" in report.explain()
+    assert set(report.to_dataframe()["method"]) == {"differentiable"}
+    again = hwsearch.optimize(model, budget, TRAIN, VAL, trials=2, directory=tmp_path, **call)
+    assert again.history == report.history
+
+
+def test_gates_are_told_what_they_lack(model: keras.Model, tmp_path: Path) -> None:
+    space = hwsearch.Space(method=("differentiable",))
+    with pytest.raises(InputError, match="aims at the limits, and there are none"):
+        hwsearch.optimize(model, hwsearch.Budget(), TRAIN, VAL, space=space, directory=tmp_path)
+    bare, said = trainable(space, Samples(TRAIN[:1]))
+    assert bare.method == ("structured",) and "no targets" in said[0]
+    bare, said = trainable(
+        hwsearch.Space(method=space.method, epochs=0), Samples(TRAIN[:1], TRAIN[1:])
+    )
+    assert bare.method == ("structured",) and "no epochs" in said[0]
 
 
 def test_without_data_the_original_is_the_target(model: keras.Model, tmp_path: Path) -> None:
@@ -270,6 +304,14 @@ def test_what_a_hypermodel_cannot_mean_is_refused_and_not_ignored() -> None:
     for given in ({"cache": "1 GiB"}, {"tolerance": 0.1}, {"memory": "4 GiB"}, {"patience": 3}):
         with pytest.raises(InputError, match=f"leave {next(iter(given))}= out"):
             hwsearch.optimize(lambda hp: None, hwsearch.Budget(flash="1 MiB"), TRAIN, **given)  # type: ignore[arg-type]
+
+
+def test_few_samples_to_calibrate_on_are_said(model: keras.Model) -> None:
+    few = (TRAIN[0][:40], TRAIN[1][:40])
+    *_, notes = parts(model, Given(few, VAL))
+    assert any("40 samples of data" in n and "Give at least 100" in n for n in notes), notes
+    *_, notes = parts(model, Given(TRAIN, VAL))
+    assert not any("too few to trust" in n for n in notes)
 
 
 def test_a_model_that_no_backend_runs_names_the_operator() -> None:

@@ -42,6 +42,7 @@ def test_presets_differ_and_are_all_there() -> None:
         "ds_cnn",
         "resnet",
         "sparse",
+        "differentiable",
     }
     assert set(presets()) == wanted
     assert len({repr(Space.load(name)) for name in wanted}) == len(wanted)
@@ -83,7 +84,7 @@ def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_preset_lists_them() -> None:
-    with pytest.raises(SpaceError, match=r"'cn'.*presets cnn, ds_cnn, fast"):
+    with pytest.raises(SpaceError, match=r"'cn'.*presets cnn, differentiable, ds_cnn, fast"):
         Space.load("cn")
 
 

@@ -29,7 +29,7 @@ ORDER = [
     "space", "ranks",
     "candidate", "pricing",
     "compress.soft_cost",
-    "compress.projection",
+    "compress.projection", "compress.goal",
     "train",
     "compress.differentiable", "compress.straight_through", "compress.legacy_model",
     "compress.tfmot", "compress.tfmot_worker", "compress.tuning",

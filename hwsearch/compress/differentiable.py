@@ -21,27 +21,23 @@ the small network is fine-tuned for the rest of the epochs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from hwsearch.budget import Budget
 from hwsearch.candidate import Epoch
 from hwsearch.compress import structured
 from hwsearch.compress.gates import Gates, gates
-from hwsearch.compress.projection import Widths, project
+from hwsearch.compress.goal import Goal
+from hwsearch.compress.projection import project
 from hwsearch.compress.soft_cost import SoftCost, soft_cost
-from hwsearch.configuration import Configuration
-from hwsearch.cost.columns import Ints
-from hwsearch.cost.cost import Floats
 from hwsearch.data import Samples
 from hwsearch.distillation import Distillation
 from hwsearch.errors import InputError
 from hwsearch.graph.groups import ChannelGroups
-from hwsearch.pricing import Pricing, Scheme
 from hwsearch.train import estimate_statistics, fine_tune
 
 GATED_SHARE = 0.5
@@ -63,54 +59,6 @@ CROSSING = 0.04
 
 FISHER_DECAY = 0.95
 """Of the running mean of squared slopes."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What a network is to fit.
-
-    Attributes:
-        scheme: its quantized graph, with the binding of dimensions to groups.
-        limits: names of the limited costs.
-        allowed: widths that it may have; ``allowed.uses`` gives columns as ``limits``.
-    """
-
-    scheme: Scheme
-    limits: tuple[str, ...]
-    allowed: Widths
-
-
-def goal(pricing: Pricing, budget: Budget, like: Configuration, share: float = 1.0) -> Goal:
-    """What a network is to fit, from the costs of a search.
-
-    Args:
-        pricing: costs configurations.
-        budget: with at least one limit.
-        like: its backend and bits are those of the network; its widths do not count.
-        share: of each limit that is aimed at.
-
-    Raises:
-        InputError: no limit is set, so there is nothing to aim at.
-    """
-    if not budget.limits:
-        raise InputError(
-            "differentiable pruning needs a limit to aim at. Give e.g. Budget(flash='64 KiB')."
-        )
-    ranks, one = pricing.ranks, pricing.ranks.columns([like])
-
-    def uses(widths: Ints) -> Floats:
-        rows = np.zeros(len(widths), np.int64)
-        columns = {f.name: getattr(one, f.name)[rows] for f in fields(one)}
-        costs = pricing.price(replace(one, **(columns | {"widths": np.asarray(widths)})))
-        return (budget.excesses(costs) + 1) / share
-
-    allowed = Widths(
-        np.array([least for _, _, least in ranks.layout.groups], np.int64),
-        np.array([full for _, full, _ in ranks.layout.groups], np.int64),
-        min(ranks.space.multiple_of),
-        uses,
-    )
-    return Goal(pricing.schemes[like.activation_bits], tuple(budget.limits), allowed)
 
 
 @dataclass(frozen=True)
@@ -170,10 +118,10 @@ def shrink(
     gated_epochs = max(1, round(GATED_SHARE * epochs))
     count = min(samples, len(data)) if samples else len(data)
     steps = -(-count // batch_size) * gated_epochs
-    trainers: list[_Gated] = []
+    trainers: list[Gated] = []
 
     def step(fitted: Any) -> Any:
-        trainers.append(_Gated(fitted, gates(model, groups, fitted), groups, goal, cost, steps))
+        trainers.append(Gated(fitted, gates(model, groups, fitted), groups, goal, cost, steps))
         return trainers[0]
 
     def tune(network: Any, count: int, **more: Any) -> Any:
@@ -184,6 +132,8 @@ def shrink(
 
     first = tune(model, gated_epochs, step=step)
     worth, wanted = trainers[0].outcome()
+    costs = ", ".join(name.rpartition("_")[0] for name in goal.limits)
+    aimed = f"gates aimed at {goal.share:.0%} of the limits of {costs}"
     ordered = {g: np.sort(values)[::-1] for g, values in enumerate(worth)}
     widths = project(wanted, ordered, goal.allowed)
     keep = {
@@ -196,7 +146,7 @@ def shrink(
     if not rest:
         estimate_statistics(small, data, seed)
     uses = goal.allowed.uses(widths[None])[0]
-    notes = [*first.notes, *second.notes]
+    notes = [aimed, *first.notes, *second.notes]
     for name, use in zip(goal.limits, uses, strict=True):
         if use > 1:
             notes.append(f"the narrowest network still takes {use:.2f} of the limit of {name}")
@@ -209,8 +159,17 @@ def shrink(
     )
 
 
-class _Gated(keras.Model):  # type: ignore[misc]
-    """A model whose ``fit`` trains gates beside its weights."""
+class Gated(keras.Model):  # type: ignore[misc]
+    """A model whose ``fit`` trains gates beside its weights.
+
+    Args:
+        core: the model.
+        found: its gates.
+        groups: its channel groups, in the order of the goal's widths.
+        goal: what it is to fit.
+        cost: the soft shares of the goal's limits.
+        steps: of the whole training.
+    """
 
     def __init__(
         self,
@@ -226,10 +185,13 @@ class _Gated(keras.Model):  # type: ignore[misc]
         self.steps, self.done = steps, 0
         self.sizes = groups.widths.tolist()
         self.owner = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        self.first = np.cumsum([0, *self.sizes[:-1]])
         self.logit = tf.Variable(tf.ones(found.classes), trainable=False)
         self.fisher = tf.Variable(tf.zeros(found.classes), trainable=False)
         self.price = tf.Variable(tf.zeros(len(self.sizes)), trainable=False)
         self.lambdas = np.full(len(goal.limits), LAMBDA[0])
+        self.growth = (LAMBDA[1] / LAMBDA[0]) ** (EVERY / max(1.0, (RAMP - WARM) * steps))
+        self.counts, self.over, self.slopes = np.zeros(0), np.zeros(0), np.zeros(0)
         touched = {-1 - index for index, _, _ in found.reads if index < 0}
         self.moving = [i for i in range(len(core.non_trainable_variables)) if i not in touched]
         self.slope = tf.function(self._slope, autograph=False)
@@ -257,6 +219,7 @@ class _Gated(keras.Model):  # type: ignore[misc]
         for i in self.moving:
             fixed[i].assign(moved[i])
         batch = tf.cast(tf.shape(tf.nest.flatten(x)[0])[0], tf.float32)
+        slope = tf.where(tf.math.is_finite(slope), slope, 0)  # of a loss that diverges
         self.fisher.assign(
             FISHER_DECAY * self.fisher + (1 - FISHER_DECAY) * batch * tf.square(slope)
         )
@@ -279,29 +242,35 @@ class _Gated(keras.Model):  # type: ignore[misc]
         if self.done % EVERY or self.done < WARM * self.steps:
             return
         counts = self._counts()
-        over = self.goal.allowed.uses(counts[None])[0] > 1
-        growth = (LAMBDA[1] / LAMBDA[0]) ** (EVERY / max(1.0, (RAMP - WARM) * self.steps))
-        self.lambdas = np.where(over, np.minimum(self.lambdas * growth, LAMBDA[1]), self.lambdas)
-        slopes = self.slope(tf.constant(counts[None], tf.float32)).numpy()
-        self.price.assign(((self.lambdas * over) @ slopes).astype(np.float32))
+        if not np.array_equal(counts, self.counts):
+            self.counts, self.over = counts, self.goal.allowed.uses(counts[None])[0] > 1
+            self.slopes = self.slope(tf.constant(counts, tf.float32)).numpy()
+        over, raised = self.over, np.minimum(self.lambdas * self.growth, LAMBDA[1])
+        self.lambdas = np.where(over, raised, self.lambdas)
+        self.price.assign(((self.lambdas * over) @ self.slopes).astype(np.float32))
 
     def _slope(self, widths: Any) -> Any:
-        """float32 [limits, groups]: of the soft shares along the widths."""
+        """float32 [limits, groups]: of the soft shares along the widths [groups]."""
+        rows = tf.tile(widths[None], [len(self.lambdas), 1])  # a row a limit: one pass for all
         with tf.GradientTape() as tape:
-            tape.watch(widths)
-            uses = self.cost(widths)
-        return tape.jacobian(uses, widths, experimental_use_pfor=False)[0, :, 0]
+            tape.watch(rows)
+            shares = tf.linalg.trace(self.cost(rows))
+        return tape.gradient(shares, rows)
+
+    def _open(self) -> Any:
+        """bool [classes]: :meth:`gate` at once."""
+        logit = self.logit.numpy()
+        return (logit > 0) | (logit >= np.maximum.reduceat(logit, self.first)[self.owner])
 
     def _counts(self) -> Any:
-        open_ = np.add.reduceat(self.gate().numpy(), np.cumsum([0, *self.sizes[:-1]]))
-        least = self.goal.allowed.least
-        return np.maximum(np.rint(open_).astype(np.int64), least)
+        open_ = np.add.reduceat(self._open().astype(np.int64), self.first)
+        return np.maximum(open_, self.goal.allowed.least)
 
     def outcome(self) -> tuple[Sequence[Any], Any]:
         """(what each channel is worth, float64 [width] a group; int64 [groups], those open).
 
         Worth is the Fisher information; open channels come before shut ones.
         """
-        gate, fisher = self.gate().numpy(), self.fisher.numpy().astype(np.float64)
+        gate, fisher = self._open(), self.fisher.numpy().astype(np.float64)
         worth = fisher + gate * (fisher.max(initial=0) + 1e-12)
-        return np.split(worth, np.cumsum(self.sizes)[:-1]), self._counts()
+        return np.split(worth, self.first[1:]), self._counts()

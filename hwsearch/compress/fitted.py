@@ -9,7 +9,8 @@ from hwsearch import distillation
 from hwsearch.board import Board
 from hwsearch.board import board as board_of
 from hwsearch.budget import Budget
-from hwsearch.compress.differentiable import goal, shrink
+from hwsearch.compress.differentiable import shrink
+from hwsearch.compress.goal import Goal
 from hwsearch.compress.quantize import calibrate, quantize
 from hwsearch.compress.structured import again
 from hwsearch.configuration import Configuration
@@ -96,7 +97,7 @@ def fit(
         keras_channels.groups(copy),
         found.train,
         found.loss,
-        goal(found.pricing, budget, like, share),
+        Goal(found.pricing, budget, like, share),
         epochs=space.epochs,
         learning_rate=space.learning_rate,
         batch_size=space.batch_size,

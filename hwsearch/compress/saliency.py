@@ -272,8 +272,8 @@ def keep(saliency: Mapping[str, Floats], widths: Mapping[str, int]) -> dict[str,
 def ranked_together(saliency: Mapping[str, Floats], ratios: Sequence[float]) -> Ints:
     """int64 [ratios, groups]: widths when all groups' channels are ranked in one list.
 
-    Of all channels the share ``ratio`` is removed, the least salient first; one of each group
-    stays.
+    Of all channels the share ``ratio`` is removed, the least salient first: 0 where that takes
+    a whole group.
     """
     values = np.concatenate([*saliency.values(), np.zeros(0)])
     group = np.repeat(np.arange(len(saliency)), [len(v) for v in saliency.values()])
@@ -282,4 +282,4 @@ def ranked_together(saliency: Mapping[str, Floats], ratios: Sequence[float]) -> 
     for row, ratio in enumerate(ratios):
         stay = order[round(ratio * len(values)) :]
         widths[row] = np.bincount(group[stay], minlength=len(saliency))
-    return np.maximum(widths, 1)
+    return widths

@@ -29,10 +29,11 @@ def restored(search: Search, trained: Trained) -> Trained | None:
         return trained
     result, reason = search.train(task.job([leaf]), None, lambda: False)
     artefact = None if result is None else result.of(task.precision(leaf))
-    if artefact is None:
+    if result is None or artefact is None:
         search.known.failed(trained.candidate.number, f"its artefact is gone, and {reason}")
         return None
-    return replace(trained, tflite=artefact.tflite, score=artefact.score)
+    again = result.candidate(trained.candidate, task.pricing.cost)
+    return replace(trained, candidate=again, tflite=artefact.tflite, score=artefact.score)
 
 
 def finished(search: Search, trained: Trained, stopped: Callable[[], bool]) -> Trained | None:
@@ -58,7 +59,7 @@ def finished(search: Search, trained: Trained, stopped: Callable[[], bool]) -> T
         return restored(search, trained)
     return replace(
         trained,
-        candidate=replace(candidate, configuration=leaf),
+        candidate=result.candidate(replace(candidate, configuration=leaf), task.pricing.cost),
         tflite=artefact.tflite,
         score=artefact.score,
         curve=result.curve,

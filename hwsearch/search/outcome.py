@@ -66,21 +66,24 @@ def outcomes(
         result: of the training.
     """
     told = []
-    for leaf in leaves:
-        asked = leaf is leaves[0]
-        artefact = result.of(task.precision(leaf))
+    for wanted in leaves:
+        asked = wanted is leaves[0]
+        artefact = result.of(task.precision(wanted))
         if artefact is None or math.isnan(artefact.score.value):
             continue
-        candidate = Candidate(number, leaf, task.pricing.cost(leaf))
+        cost = task.pricing.cost
+        candidate = result.candidate(Candidate(number, wanted, cost(wanted)), cost)
+        if not asked and task.is_over(candidate.cost):
+            continue  # with these bits, the widths that were found take more than those asked for
         seconds = result.train_s if asked else 0.0
-        notes = (*result.notes, *unpaid(task, leaf, candidate.cost))
+        notes = (*result.notes, *unpaid(task, candidate.configuration, candidate.cost))
         trained = Trained(
             candidate, artefact.tflite, artefact.score, result.curve, seconds, notes,
             artefact.plain,
         )  # fmt: skip
         marks: dict[str, object] = {studies.RESULT: studies.result(trained, task.directory)}
-        ranks = row if asked else task.pricing.ranks.ranks(leaf, row)
-        names = task.pricing.ranks.names(ranks) | {RUNG: leaf.rung}
+        ranks = row if asked else task.pricing.ranks.ranks(wanted, row)
+        names = task.pricing.ranks.names(ranks) | {RUNG: wanted.rung}
         params = {name: names[name] for name in distributions}
         marks |= {} if asked else {LEAF: True}
         told.append(scored(task, trained, marks, params, distributions))

@@ -37,8 +37,8 @@ class Features:
     """n configurations as the metric sees them: the runtime has no part in it.
 
     Attributes:
-        structure: float64 [n, groups + saliencies + schedules + 5]: log2 of the share of channels
-            kept, a third of it (so that an eighth is -1); saliency and schedule as 0 or 1.
+        structure: float64 [n, groups + choices + 5]: log2 of the share of channels kept, a third
+            of it (so that an eighth is -1); saliency, schedule, method and blocks as 0 or 1.
         recipe: float64 [n, 1 + ops]: 1 for 16-bit activations, 1 for weights of 4 bits.
 
     The structure ends with what was done to single weights: the share of zeros; for shared values
@@ -53,8 +53,10 @@ class Features:
         """Those of n configurations."""
         full = np.array([width for _, width, _ in ranks.layout.groups], np.float64)
         kept = np.log2(np.maximum(decoded.widths, 1) / full) / 3
-        saliency = decoded.saliency[:, None] == np.arange(1, len(ranks.space.saliency))
-        schedule = decoded.schedule[:, None] == np.arange(1, len(ranks.space.schedule))
+        chosen = [
+            getattr(decoded, name)[:, None] == np.arange(1, len(getattr(ranks.space, name)))
+            for name in ("saliency", "schedule", "method", "drop_blocks")
+        ]
         shared = np.where(
             decoded.clusters > 0, 8 / np.log2(np.maximum(decoded.clusters, 2)) - 1, 0
         )
@@ -64,7 +66,7 @@ class Features:
         recipe = np.concatenate(
             [decoded.activation_bits[:, None] == 16, decoded.weight_bits < 8], axis=1
         )
-        parts = [kept, saliency, schedule, single]
+        parts = [kept, *chosen, single]
         return cls(np.concatenate(parts, axis=1), recipe.astype(np.float64))
 
     def take(self, rows: Any) -> Features:

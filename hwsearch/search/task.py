@@ -12,7 +12,9 @@ from optuna.samplers import BaseSampler
 from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
 from hwsearch.compress.elementwise import Elementwise
+from hwsearch.compress.goal import Goal
 from hwsearch.configuration import Configuration
+from hwsearch.cost.cost import Cost
 from hwsearch.metric import Mode
 from hwsearch.objectives import METRIC, cost_values
 from hwsearch.pareto import pareto
@@ -95,6 +97,10 @@ class Task:
             found["metric"] = lacks if self.mode == "max" else -lacks
         return found
 
+    def is_over(self, cost: Cost) -> bool:
+        """Whether a cost exceeds a limit."""
+        return any(value > 0 for value in self.budget.excess(cost).values())
+
     def directions(self) -> list[Direction]:
         """Of each objective."""
         return ["maximize" if m == "max" else "minimize" for m in self.modes()]
@@ -105,17 +111,25 @@ class Task:
 
     def precision(self, leaf: Configuration) -> Precision:
         """The bit widths of a leaf, by operator of the float network."""
-        pairs = zip(self.op_indexes, leaf.weight_bits, strict=True)
+        depth = self.pricing.ranks.layout.depth(leaf.dropped)
+        indexes, bits = self.op_indexes, leaf.weight_bits
+        if depth is not None:
+            indexes, bits = depth.op_indexes, tuple(bits[op] for op in depth.ops)
+        pairs = zip(indexes, bits, strict=True)
         return Precision(leaf.activation_bits, tuple((i, b) for i, b in pairs if b != 8))
 
     def job(self, leaves: list[Configuration]) -> Job:
         """The training that these leaves of one structure and rung share."""
-        full, first = self.pricing.ranks.layout.groups, leaves[0]
-        widths, rung = zip(full, first.widths, strict=True), first.rung
+        layout, first = self.pricing.ranks.layout, leaves[0]
+        asked, rung = first.asked or first, first.rung
+        depth, pruned = layout.depth(asked.dropped), {}
+        for i, ((name, full, _), kept) in enumerate(zip(layout.groups, asked.widths, strict=True)):
+            if kept < full:
+                pruned[name if depth is None else depth.names[depth.groups.index(i)]] = kept
         return Job(
             directory=self.directory,
             structure=first.training,
-            widths={name: kept for (name, width, _), kept in widths if kept < width},
+            widths=pruned,
             saliency=first.saliency,
             schedule=first.schedule,
             precisions=tuple(dict.fromkeys(self.precision(leaf) for leaf in leaves)),
@@ -133,7 +147,18 @@ class Task:
                 first.sparsity, first.pattern, first.clusters, first.qat, first.trainer
             ),
             plain=self.job([first.plain]) if first.qat else None,
+            goal=None if rung else self.goal(asked),
+            dropped=asked.dropped,
         )
+
+    def goal(self, asked: Configuration) -> Goal | None:
+        """What a differentiable training is to fit: the share that the widths asked for take of
+        the limit that they use most. None for another method, and where nothing is pruned."""
+        full = tuple(width for _, width, _ in self.pricing.ranks.layout.groups)
+        if asked.method != "differentiable" or asked.widths == full:
+            return None
+        goal = Goal(self.pricing, self.budget, asked)
+        return replace(goal, share=float(goal.uses(np.array([asked.widths])).max()))
 
     def limit_s(self, job: Job) -> float | None:
         """Seconds after which a training is given up: longer ones in proportion."""

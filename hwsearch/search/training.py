@@ -11,14 +11,17 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hwsearch.candidate import Epoch, Score
+from hwsearch.candidate import Candidate, Epoch, Score
 from hwsearch.compress.elementwise import Elementwise
+from hwsearch.compress.goal import Goal
+from hwsearch.configuration import Configuration
+from hwsearch.cost.cost import Cost
 from hwsearch.data import Samples
 from hwsearch.errors import HwsearchError
 from hwsearch.metric import Metric
@@ -37,7 +40,8 @@ NETWORK = "network.keras"
 
 CHOICES = (
     "pruning_ratio", "multiple_of", "saliency", "weight_bits", "activation_bits", "rungs",
-    "schedule", "sparsity", "pattern", "clusters", "qat", "trainer",
+    "schedule", "sparsity", "pattern", "clusters", "qat", "trainer", "method", "ratios",
+    "drop_blocks",
 )  # fmt: skip
 """Of a space what a structure says, or what no training depends on."""
 
@@ -87,6 +91,8 @@ class Job:
         elementwise: what is done to single weights. With QAT for the first precision, the only
             one.
         plain: with QAT the same training without; None without QAT.
+        goal: of a differentiable training: what it is to fit; None cuts to the widths given.
+        dropped: names of residual blocks to drop; the widths are of what is left.
     """
 
     directory: Path
@@ -107,6 +113,8 @@ class Job:
     before: Job | None = None
     elementwise: Elementwise = field(default_factory=Elementwise)
     plain: Job | None = None
+    goal: Goal | None = None
+    dropped: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -118,7 +126,10 @@ class Job:
         """Of the training in the cache: of all that its outcome depends on."""
         space = {k: v for k, v in asdict(self.space).items() if k not in CHOICES}
         before = "" if self.before is None else self.before.key
-        parts = [self.lineage, self.structure, space, self.seed, version("hwsearch"), before]
+        goal = None if self.goal is None else self.goal.key
+        parts = [
+            self.lineage, self.structure, space, goal, self.seed, version("hwsearch"), before,
+        ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 
 
@@ -145,12 +156,21 @@ class Result:
         train_s: its seconds; of a promotion without those before.
         artefacts: those made so far of this structure.
         notes: what the trial should say: a method that fell back, a loss that diverged.
+        widths: of each group, those that a differentiable training found; None: those given.
     """
 
     curve: tuple[Epoch, ...]
     train_s: float
     artefacts: tuple[Artefact, ...]
     notes: tuple[str, ...] = ()
+    widths: tuple[int, ...] | None = None
+
+    def candidate(self, wanted: Candidate, cost: Callable[[Configuration], Cost]) -> Candidate:
+        """A leaf that was asked for, as it came out; costed again where its widths were found."""
+        if self.widths is None:
+            return wanted
+        found = wanted.configuration.found(self.widths)
+        return replace(wanted, configuration=found, cost=cost(found))
 
     def of(self, precision: Precision) -> Artefact | None:
         """The artefact of this precision, if it was made."""
@@ -226,8 +246,10 @@ def _plain(job: Job) -> Score | None:
 
 def _train(job: Job) -> Result:
     from hwsearch.compress import schedule, tuning
+    from hwsearch.compress.depth import blocks, without
     from hwsearch.compress.saliency import Evidence, Saliency, saliency
     from hwsearch.convert import load_model, to_float_tflite
+    from hwsearch.graph import keras_channels
     from hwsearch.search import original as shared
 
     before = None if job.before is None else _trained(job.before)
@@ -241,12 +263,12 @@ def _train(job: Job) -> Result:
     done = 0 if job.before is None else job.before.space.epochs
 
     def rank(model: Any, groups: Any) -> Saliency:
-        if model is original:
+        if model is original:  # whole: what other trainings need too
             return shared.ranked(job.directory, model, groups, job.saliency, evidence)
         return saliency(model, groups, job.saliency, evidence)
 
-    epochs = space.epochs if data.targets else 0
-    settings = {
+    epochs, widths = space.epochs if data.targets else 0, None
+    settings: dict[str, Any] = {
         "learning_rate": space.learning_rate,
         "batch_size": space.batch_size,
         "samples": space.samples,
@@ -257,22 +279,34 @@ def _train(job: Job) -> Result:
     rise = job.schedule if before is None else "one-shot"  # a promotion has its zeros
     tune = tuning.Tuning(data, loss, settings, job.elementwise, rise, epochs, low, done)
     if job.before is not None and before is not None:
-        model = load_model(job.before.folder / NETWORK, trusted=True)
-        curve, said = before.curve, [*before.notes]
+        model, widths = load_model(job.before.folder / NETWORK, trusted=True), before.widths
+        curve, said = before.curve, [before.notes]
         tuned = [tune(model, epochs - done)] if epochs else []
+    elif job.goal is not None:
+        from hwsearch.compress.differentiable import shrink
+
+        groups = keras_channels.groups(original)
+        shrunk = shrink(original, groups, data, loss, job.goal, epochs=epochs, **settings)
+        model, widths, curve, tuned = shrunk.model, shrunk.widths, shrunk.curve, []
+        said = [notes, shrunk.notes]
     else:
-        model, ranked, tuned = schedule.cut(original, job.widths, rank, job.schedule, epochs, tune)
-        curve, said = (), [*notes, *(n for each in ranked for n in each.notes)]
+        network = original
+        if job.dropped:
+            network = without(network, [b for b in blocks(network) if b.name in job.dropped])
+        model, ranked, tuned = schedule.cut(network, job.widths, rank, job.schedule, epochs, tune)
+        curve, said = (), [notes, *(each.notes for each in ranked)]
     content = to_float_tflite(model)
     job.folder.mkdir(parents=True, exist_ok=True)
     _replace(job.folder / FLOAT, content)
     part = job.folder / f"part{os.getpid()}-{NETWORK}"
     model.save(part)
     part.replace(job.folder / NETWORK)
-    said += [n for each in tuned for n in each.notes]
+    said += [each.notes for each in tuned]
     curve += tuple(epoch for each in tuned for epoch in each.curve)
     seconds = time.monotonic() - started
-    result = Result(curve, seconds, (), tuple(dict.fromkeys(said)))
+    result = Result(
+        curve, seconds, (), tuple(dict.fromkeys(note for notes in said for note in notes)), widths
+    )
     _write(job.folder, result)
     return result
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,9 @@ class Architectures:
         space: Space,
         inputs: Sequence[Array],
     ) -> None:
-        self.board, self.budget, self.backends, self.space = board, budget, backends, space
+        self.board, self.budget, self.backends = board, budget, backends
+        # An untrained network ranks nothing, and how deep it is, is the hypermodel's to choose.
+        self.space = replace(space, ratios=("per-group",), drop_blocks=(0,))
         self._inputs = tuple(x[:CALIBRATION] for x in inputs)
         self._known: OrderedDict[str, Verdict] = OrderedDict()
 

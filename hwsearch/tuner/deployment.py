@@ -117,8 +117,12 @@ def deploy(
             if artefact is None or math.isnan(artefact.score.value):
                 reasons.append("an artefact's metric is NaN" if artefact else "not made")
                 continue
-            cost = task.pricing.cost(leaf)
-            candidate = Candidate(number + len(found), leaf, cost, chosen)
+            cost = task.pricing.cost
+            wanted = Candidate(number + len(found), leaf, cost(leaf), chosen)
+            candidate = result.candidate(wanted, cost)
+            if task.is_over(candidate.cost):
+                reasons.append("the widths that were found are over budget with these bits")
+                continue
             seconds = result.train_s if leaf is leaves[0] else 0.0
             found.append(
                 Trained(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -10,32 +13,70 @@ import hwsearch
 from hwsearch import estimation
 from hwsearch.backends import backend
 from hwsearch.board import board
-from hwsearch.compress.fitted import fit
+from hwsearch.compress.differentiable import shrink
+from hwsearch.compress.fitted import fit, keras_copy
+from hwsearch.compress.goal import Goal
 from hwsearch.cost.columns import Columns
 from hwsearch.errors import InputError
 from hwsearch.evaluate import fast
-from hwsearch.graph import tflite
+from hwsearch.graph import keras_channels, tflite
+from hwsearch.problem import Given, Problem, problem
 from hwsearch.space import Space
 from tests import digits
 
 BOARD = "nucleo-l4r5zi"
+RECIPE = {"learning_rate": 2e-3, "batch_size": 64, "samples": 0, "seed": 0}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained model, its data, and what it costs whole."""
+
+    model: keras.Model
+    train: digits.Split
+    val: digits.Split
+    found: Problem
+
+    def goal(self, share: float) -> Goal:
+        """This share of flash, RAM and latency of the whole network."""
+        ranks = self.found.pricing.ranks
+        whole = ranks.configuration([0] * len(ranks.parameters))
+        cost = self.found.pricing.cost(whole)
+        assert cost.flash_bytes and cost.ram_bytes and cost.latency_s
+        budget = hwsearch.Budget(
+            flash=cost.flash_bytes, ram=cost.ram_bytes, latency=cost.latency_s
+        )
+        return Goal(self.found.pricing, budget, whole, share)
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained() -> Network:
     train, val = digits.data()
-    return digits.network(train, epochs=10), train, val
+    model = digits.network(train, epochs=8)
+    space = Space(activation_bits=(8,))
+    return Network(model, train, val, problem(model, board(BOARD), Given(
+        train, val, backends=("aot",), space=space)))  # fmt: skip
 
 
-def test_it_ends_inside_every_limit_and_works(trained) -> None:
-    model, train, val = trained
-    before = [w.copy() for w in model.get_weights()]
-    whole = hwsearch.estimate(model, board=BOARD, backend="aot")
-    assert whole.flash_bytes and whole.ram_bytes and whole.latency_s
-    budget = hwsearch.Budget(
-        flash=whole.flash_bytes - 1200, ram=whole.ram_bytes - 400, latency=whole.latency_s * 0.7
+def shrunk(network: Network, goal: Goal, **changes: Any) -> Any:
+    copy, data = keras_copy(network.model), network.found.train
+    groups = keras_channels.groups(copy)
+    return shrink(
+        copy, groups, data, network.found.loss, goal, **({"epochs": 1} | RECIPE | changes)
     )
-    found = fit(model, train, budget, BOARD, space=Space(epochs=8, batch_size=32))
+
+
+def test_it_ends_inside_every_limit_and_works(trained: Network) -> None:
+    model, train, val = trained.model, trained.train, trained.val
+    before = [w.copy() for w in model.get_weights()]
+    whole = trained.goal(1.0)
+    limits = whole.budget.limits
+    budget = hwsearch.Budget(
+        flash=limits["flash_bytes"] - 1200,
+        ram=limits["ram_bytes"] - 400,
+        latency=limits["latency_s"] * 0.7,
+    )
+    found = fit(model, train, budget, BOARD, space=Space(epochs=6, batch_size=64))
     assert max(found.excess.values()) <= 0
     graph = tflite.read(found.tflite).graph
     real = estimation.cost(Columns.of(graph), backend("aot"), board(BOARD))
@@ -48,17 +89,33 @@ def test_it_ends_inside_every_limit_and_works(trained) -> None:
         np.testing.assert_array_equal(old, now)
 
 
-def test_a_budget_that_nothing_meets_is_told(trained) -> None:
-    model, train, _ = trained
-    small = (train[0][:256], train[1][:256])
-    found = fit(model, small, hwsearch.Budget(flash="4 KiB"), BOARD, space=Space(epochs=1))
-    assert found.excess["flash_bytes"] > 0
+def test_a_goal_that_nothing_meets_gives_the_narrowest_and_says_so(trained: Network) -> None:
+    few = replace(trained, found=replace(trained.found, train=trained.found.train.take(slice(64))))
+    goal = trained.goal(0.01)
+    found = shrunk(few, goal)
+    assert max(found.uses.values()) > 1
+    assert found.widths == tuple(goal.allowed.rounded(np.ones(len(found.widths), np.int64)))
     assert any("narrowest network" in note for note in found.notes)
 
 
-def test_what_it_needs(trained) -> None:
-    model, train, _ = trained
-    with pytest.raises(InputError, match="needs targets"):
-        fit(model, (train[0][:64], train[1][:64]), hwsearch.Budget(flash="64 KiB"), BOARD,
-            space=Space(epochs=0))  # fmt: skip
-    keras.backend.clear_session()
+def test_a_loss_that_diverges_leaves_a_network_inside_with_finite_weights(
+    trained: Network,
+) -> None:
+    goal = trained.goal(0.8)
+    found = shrunk(trained, goal, epochs=2, learning_rate=1e30)
+    assert any("diverged" in note for note in found.notes)
+    assert all(np.isfinite(w).all() for w in found.model.get_weights())
+    assert max(found.uses.values()) <= 1
+    assert goal.uses(np.array([found.widths])).max() <= 1
+
+
+def test_what_it_needs(trained: Network) -> None:
+    goal = trained.goal(0.5)
+    with pytest.raises(InputError, match=r"epochs \(found 0\)"):
+        shrunk(trained, goal, epochs=0)
+    bare = replace(trained, found=replace(
+        trained.found, train=replace(trained.found.train, targets=())))  # fmt: skip
+    with pytest.raises(InputError, match=r"targets \(found 0\)"):
+        shrunk(bare, goal)
+    with pytest.raises(InputError, match="needs a limit"):
+        Goal(trained.found.pricing, hwsearch.Budget(), goal.like)

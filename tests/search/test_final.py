@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from search.tasks import searching, task, trials
 
@@ -66,7 +67,7 @@ def test_trials_are_short_and_the_best_are_trained_in_full(tmp_path: Path) -> No
 def test_a_final_training_that_fails_keeps_the_short_one_and_says_so(tmp_path: Path) -> None:
     chosen = short_then_long(tmp_path)
     ranks = chosen.pricing.ranks
-    row = [len(chosen.space.pruning_ratio) - 1] + [0] * (len(ranks.parameters) - 1)
+    (row,) = ranks.narrowest(np.zeros((1, len(ranks.parameters)), np.int64))
     narrow = ranks.configuration(row)
     assert narrow.widths == (4,)
     chosen = replace(chosen, trials=2)

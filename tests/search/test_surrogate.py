@@ -74,9 +74,15 @@ def test_the_runtime_has_no_part() -> None:
     assert (a.structure == b.structure).all() and (a.recipe == b.recipe).all()
 
 
-def test_the_schedule_has_a_part() -> None:
-    ranks = pricing(Space(activation_bits=(8,), schedule=("one-shot", "agp"))).ranks
+def test_the_schedule_and_the_method_have_a_part() -> None:
+    space = Space(
+        activation_bits=(8,), schedule=("one-shot", "agp"), method=("structured", "differentiable")
+    )
+    ranks = pricing(space).ranks
     decoded = ranks.decode(ranks.random(np.random.default_rng(0), 50))
     a = Features.of(ranks, decoded)
+    for other in ({"schedule": 1 - decoded.schedule}, {"method": 1 - decoded.method}):
+        b = Features.of(ranks, replace(decoded, **other))
+        assert (a.structure != b.structure).any(axis=1).all()
     b = Features.of(ranks, replace(decoded, schedule=1 - decoded.schedule))
     assert (a.structure != b.structure).any(axis=1).all()

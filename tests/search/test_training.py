@@ -12,10 +12,14 @@ import keras
 import numpy as np
 import pytest
 
+from hwsearch.board import board
+from hwsearch.budget import Budget
 from hwsearch.compress.elementwise import Elementwise
+from hwsearch.compress.goal import Goal
 from hwsearch.data import Samples
 from hwsearch.graph import tflite
 from hwsearch.metric import metric
+from hwsearch.problem import Given, problem
 from hwsearch.search.cache import Cache
 from hwsearch.search.training import FLOAT, NETWORK, RESULT, Job, Precision, load, run
 from hwsearch.space import Space
@@ -148,3 +152,41 @@ def test_a_promotion_goes_on_from_the_shorter_training(study: Path, tmp_path: Pa
     assert not np.allclose(after.get_weights()[-1], original[-1]), "the first epoch was lost"
     assert long.key != replace(long, before=None).key
     assert long.key != replace(long, before=replace(short, seed=1)).key
+
+
+def test_gates_find_widths_of_their_own(study: Path) -> None:
+    train, val = digits.data()
+    space = Space(epochs=2, samples=640, activation_bits=(8,), method=("differentiable",))
+    given = Given(train, val, space=space, backends=("aot",))
+    found = problem(study / "model.keras", board("nucleo-l4r5zi"), given)
+    ranks = found.pricing.ranks
+    whole = ranks.configuration([0] * len(ranks.parameters))
+    cost = found.pricing.cost(whole)
+    assert cost.latency_s and cost.flash_bytes
+    goal = Goal(found.pricing, Budget(latency=cost.latency_s, flash=cost.flash_bytes), whole, 0.6)
+    got = run(job(study, structure="gated", goal=goal, space=space))
+    assert got.widths is not None and len(got.curve) == 2
+    assert goal.uses(np.array([got.widths])).max() <= 1
+    assert any("60% of the limits of flash, latency" in note for note in got.notes), got.notes
+    assert load(study / "trained" / "gated") == got
+    graph = tflite.read((study / "trained" / "gated" / FLOAT).read_bytes()).graph
+    assert graph.tensors[graph.ops[0].outputs[0]].shape[-1] == got.widths[0] < 16
+    goals = (None, goal, replace(goal, share=0.5), replace(goal, budget=Budget(flash="9 KiB")))
+    assert len({job(study, goal=each).key for each in goals}) == 4
+
+
+def test_a_dropped_block_is_dropped_before_the_cut(study: Path, tmp_path: Path) -> None:
+    x = inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(x)
+    y = keras.layers.Conv2D(8, 3, padding="same", name="branch")(x)
+    x = keras.layers.Add(name="sum")([x, y])
+    x = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(x))
+    keras.Model(inputs, x).save(tmp_path / "model.keras")
+    shutil.copytree(study / "data", tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "original", ignore_errors=True)
+    wanted = replace(job(study, dropped=("sum",)), directory=tmp_path, widths={"stem": 4})
+    run(replace(wanted, space=Space(epochs=1, samples=128)))
+    graph = tflite.read((wanted.folder / FLOAT).read_bytes()).graph
+    kinds = [op.kind for op in graph.ops]
+    assert kinds.count("conv_2d") == 1 and "add" not in kinds
+    assert graph.tensors[graph.ops[0].outputs[0]].shape[-1] == 4
