@@ -15,6 +15,9 @@ from hwsearch.cost.cost import Floats
 from hwsearch.errors import InputError
 from hwsearch.pricing import Pricing, Scheme
 
+NARROW = 0.05
+"""A limit is aimed at with the upper edge of a cost's error band where that is no farther off."""
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -64,11 +67,17 @@ class Goal:
         )
 
     def uses(self, widths: Ints) -> Floats:
-        """float64 [n, limits]: exact cost / what is aimed at; widths int64 [n, groups]."""
+        """float64 [n, limits]: cost / what is aimed at; widths int64 [n, groups].
+
+        Gates use up what they are given, and what comes of them is linked and measured: so costs
+        with a narrow error band count with its upper edge (:data:`NARROW`).
+        """
         one, rows = self.pricing.ranks.columns([self.like]), np.zeros(len(widths), np.int64)
         columns = {f.name: getattr(one, f.name)[rows] for f in fields(one)}
         costs = self.pricing.price(replace(one, **(columns | {"widths": np.asarray(widths)})))
-        return (self.budget.excesses(costs) + 1) / self.share
+        judged = self.budget.excesses(costs) + 1
+        edge = replace(self.budget, strictness="sure").excesses(costs) + 1
+        return np.where(edge <= (1 + NARROW) * judged, edge, judged) / self.share
 
     @property
     def key(self) -> list[object]:

@@ -158,7 +158,7 @@ class Task:
         if asked.method != "differentiable" or asked.widths == full:
             return None
         goal = Goal(self.pricing, self.budget, asked)
-        return replace(goal, share=float(goal.uses(np.array([asked.widths])).max()))
+        return replace(goal, share=min(1.0, float(goal.uses(np.array([asked.widths])).max())))
 
     def limit_s(self, job: Job) -> float | None:
         """Seconds after which a training is given up: longer ones in proportion."""

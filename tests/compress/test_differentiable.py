@@ -52,7 +52,7 @@ class Network:
 @pytest.fixture(scope="module")
 def trained() -> Network:
     train, val = digits.data()
-    model = digits.network(train, epochs=8)
+    model = digits.network(train, epochs=10)
     space = Space(activation_bits=(8,))
     return Network(model, train, val, problem(model, board(BOARD), Given(
         train, val, backends=("aot",), space=space)))  # fmt: skip
@@ -76,7 +76,7 @@ def test_it_ends_inside_every_limit_and_works(trained: Network) -> None:
         ram=limits["ram_bytes"] - 400,
         latency=limits["latency_s"] * 0.7,
     )
-    found = fit(model, train, budget, BOARD, space=Space(epochs=6, batch_size=64))
+    found = fit(model, train, budget, BOARD, space=Space(epochs=8, batch_size=32))
     assert max(found.excess.values()) <= 0
     graph = tflite.read(found.tflite).graph
     real = estimation.cost(Columns.of(graph), backend("aot"), board(BOARD))
