@@ -311,9 +311,9 @@ def test_what_a_hypermodel_cannot_mean_is_refused_and_not_ignored() -> None:
 def test_few_samples_to_calibrate_on_are_said(model: keras.Model) -> None:
     few = (TRAIN[0][:40], TRAIN[1][:40])
     *_, notes = parts(model, Given(few, VAL))
-    assert any("40 samples of data" in n and "Give at least 100" in n for n in notes), notes
+    assert any("40 samples to calibrate on" in n and "Give at least 100" in n for n in notes)
     *_, notes = parts(model, Given(TRAIN, VAL))
-    assert not any("too few to trust" in n for n in notes)
+    assert not any("to calibrate on" in n for n in notes)
 
 
 def test_a_model_that_no_backend_runs_names_the_operator() -> None:
