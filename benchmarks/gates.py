@@ -18,8 +18,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers as L
 
+from benchmarks.compression.networks import lenet5, lenet_large, resnet8
 from hwsearch.board import board
 from hwsearch.budget import Budget
 from hwsearch.compress.differentiable import Gated, shrink
@@ -34,43 +34,6 @@ from hwsearch.train import fine_tune
 ROUNDS, EPOCHS, SAMPLES, BATCH = 3, 4, 3200, 64
 TARGET = 1.15
 """An epoch with gates may take so many times one without."""
-
-
-def lenet5() -> keras.Model:
-    """LeCun et al. 1998, with ReLU and max pooling."""
-    x = inputs = keras.Input((28, 28, 1))
-    for width, padding in ((6, "same"), (16, "valid")):
-        x = L.MaxPooling2D()(L.Conv2D(width, 5, padding=padding, activation="relu")(x))
-    x = L.Flatten()(x)
-    for width in (120, 84):
-        x = L.Dense(width, activation="relu")(x)
-    return keras.Model(inputs, L.Dense(10, activation="softmax")(x), name="lenet5")
-
-
-def lenet_large() -> keras.Model:
-    """The variant of 1,199,882 parameters."""
-    x = inputs = keras.Input((28, 28, 1))
-    for width in (32, 64):
-        x = L.Conv2D(width, 3, activation="relu")(x)
-    x = L.Dense(128, activation="relu")(L.Flatten()(L.MaxPooling2D()(x)))
-    return keras.Model(inputs, L.Dense(10, activation="softmax")(x), name="lenet_large")
-
-
-def resnet8() -> keras.Model:
-    """Banbury et al. 2021, at 28 × 28 × 1."""
-
-    def norm(x: Any, width: int, size: int = 3, strides: int = 1) -> Any:
-        x = L.Conv2D(width, size, strides=strides, padding="same", use_bias=False)(x)
-        return L.BatchNormalization()(x)
-
-    inputs = keras.Input((28, 28, 1))
-    x = L.ReLU()(norm(inputs, 16))
-    for width, strides in ((16, 1), (32, 2), (64, 2)):
-        y = norm(L.ReLU()(norm(x, width, strides=strides)), width)
-        x = x if strides == 1 else norm(x, width, 1, strides)
-        x = L.ReLU()(L.Add()([x, y]))
-    x = L.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, L.Dense(10, activation="softmax")(x), name="resnet8")
 
 
 def epochs_s(model: Any, found: Problem, step: Callable[[Any], Any]) -> list[float]:

@@ -13,7 +13,8 @@ import hwsearch
 from benchmarks.compression.bench import BACKEND, BATCH, BOARD, RATE, Bench, Made
 from benchmarks.compression.cells import Cell
 from hwsearch.compress import schedule
-from hwsearch.compress.differentiable import goal, shrink
+from hwsearch.compress.differentiable import shrink
+from hwsearch.compress.goal import Goal
 from hwsearch.compress.saliency import Evidence, saliency
 from hwsearch.space import Space
 from hwsearch.train import fine_tune
@@ -55,7 +56,7 @@ def differentiable(bench: Bench, cell: Cell) -> Made:
     """Gates trained with the weights; told only the level's budget."""
     started = time.monotonic()
     full = bench.configuration(bench.groups.widths)
-    target = goal(bench.pricing, bench.budget(cell.level), full)
+    target = Goal(bench.pricing, bench.budget(cell.level), full)
     found = shrink(
         bench.fresh(), bench.groups, bench.data.train, bench.task.loss, target,
         epochs=bench.task.tuned, **bench.recipe(cell.seed),
