@@ -20,6 +20,7 @@ from hwsearch.board import board
 from hwsearch.budget import Budget
 from hwsearch.compress.projection import Widths
 from hwsearch.compress.quantize import calibrate, quantize
+from hwsearch.compress.sensitivity import sensitivity
 from hwsearch.configuration import Configuration
 from hwsearch.convert import to_float_tflite
 from hwsearch.cost.columns import Ints
@@ -35,6 +36,10 @@ from hwsearch.train import predict
 BOARD, BACKEND = "nucleo-l4r5zi", "aot"
 RATE, BATCH = 2e-3, 128
 """Of every method's training: Adam's first learning rate, a half cosine to 0."""
+
+
+LOW_SHARE = 0.95
+"""Of a network's weights at most so many get 4 bits."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,21 @@ class Bench:
         content = to_float_tflite(model)
         some = self.data.train.take(slice(0, 512)).inputs
         return quantize(calibrate(content, some), 8, bits or {})
+
+    def low(self, model: keras.Model) -> dict[int, int]:
+        """4 bits for the operators of a network that mind them least for what they save, up to
+        :data:`LOW_SHARE` of its weights."""
+        content = to_float_tflite(model)
+        graph = tflite.read(content).graph
+        ops = [i for i, op in enumerate(graph.ops) if op.kind in ("conv_2d", "fully_connected")]
+        sizes = {i: graph.tensors[graph.ops[i].inputs[1]].elements for i in ops}
+        some = self.data.train.take(slice(0, 512)).inputs
+        errors = dict(zip(ops, sensitivity(calibrate(content, some), some, ops), strict=True))
+        found: dict[int, int] = {}
+        for op in sorted(ops, key=lambda i: errors[i] / sizes[i]):
+            if sum(sizes[i] for i in found) + sizes[op] <= LOW_SHARE * sum(sizes.values()):
+                found[op] = 4
+        return found
 
     @cached_property
     def taught(self) -> Distillation | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ import hwsearch
 from benchmarks.compression.bench import BACKEND, BATCH, BOARD, RATE, Bench, Made
 from benchmarks.compression.cells import Cell
 from hwsearch.compress import schedule
+from hwsearch.compress import structured as structured_pruning
 from hwsearch.compress.differentiable import shrink
+from hwsearch.compress.elementwise import Elementwise
 from hwsearch.compress.goal import Goal
-from hwsearch.compress.saliency import Evidence, saliency
+from hwsearch.compress.saliency import Evidence, keep, saliency
+from hwsearch.compress.tuning import Tuning
+from hwsearch.graph import keras_channels
 from hwsearch.space import Space
 from hwsearch.train import fine_tune
 
 LEVELS = (0.5, 0.7, 0.8, 0.875, 0.925)
-"""Shares of each group's channels that the budget takes away."""
+"""Shares of each group's channels that the budget takes away; of ``zeros`` those of weights."""
 
 SEARCHED_TRIALS, SEARCHED_EPOCHS = 12, 1
 """Trainings of the searched baseline, and epochs of each; the best is trained as all others."""
@@ -50,6 +55,32 @@ def structured(kind: str, how: str, labels: bool, bench: Bench, cell: Cell) -> M
         tune,
     )
     return Made(bench.deployed(cut), time.monotonic() - started)
+
+
+def elementwise(wanted: Elementwise, cuts: bool, low: bool, bench: Bench, cell: Cell) -> Made:
+    """Zeros, shared values or 4 bits, trained in as long as every method trains.
+
+    Args:
+        wanted: what is done to single weights; a sparsity of 1 stands for the level's.
+        cuts: whether the level's widths are cut too, by l2; else the level is that of the zeros.
+        low: whether operators get 4 bits, the least sensitive first, up to
+            :data:`LOW_SHARE` of the weights.
+    """
+    started, task = time.monotonic(), bench.task
+    model = bench.fresh()
+    if wanted.sparsity == 1:
+        wanted = replace(wanted, sparsity=cell.level)
+    if cuts:
+        groups = keras_channels.groups(model)
+        widths = dict(zip(groups.names, map(int, bench.widths(cell.level)), strict=True))
+        ranked = saliency(model, groups, "l2").values
+        model = structured_pruning.prune(model, groups, keep(ranked, widths))
+    bits = bench.low(model) if low else {}
+    tune = Tuning(
+        bench.data.train, task.loss, bench.recipe(cell.seed), wanted, "agp", task.tuned, bits
+    )
+    tune(model, task.tuned)
+    return Made(bench.deployed(model, bits), time.monotonic() - started)
 
 
 def differentiable(bench: Bench, cell: Cell) -> Made:
@@ -101,5 +132,10 @@ METHODS: dict[str, Method] = {
     "l2-agp": partial(structured, "l2", "agp", False),
     "l2-labels": partial(structured, "l2", "one-shot", True),
     "differentiable": differentiable,
+    "zeros": partial(elementwise, Elementwise(sparsity=1.0), False, False),
+    "l2+zeros": partial(elementwise, Elementwise(sparsity=0.7), True, False),
+    "l2+values": partial(elementwise, Elementwise(clusters=16), True, False),
+    "l2+int4": partial(elementwise, Elementwise(), True, True),
+    "l2+int4-qat": partial(elementwise, Elementwise(qat=True), True, True),
     "magnitude+tpe": searched,
 }
