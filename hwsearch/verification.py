@@ -115,7 +115,7 @@ def _on_device(
         kept = replace(by_oracle, arena_bytes=None)
         note = f"no image was built: {str(error).splitlines()[0]}"
         return Verified(trained, "outputs", score, difference, kept, note), ""
-    except DeviceError as error:
+    except (DeviceError, RefusedError) as error:  # trained weights can be what a model's were not
         kept = replace(by_oracle, arena_bytes=None)
         return Verified(trained, "outputs", score, difference, kept), str(error)
     verified = Verified(trained, "image", score, difference, measured)

@@ -26,6 +26,10 @@ KERNELS = ("kernel", "pointwise_kernel")
 """Weights of layers that become a convolution or a dense layer of the artefact; of depthwise
 kernels, a hundredth of the weights of the networks that have them, every one counts."""
 
+ALIVE = 0.01
+"""Share of a kernel's largest weight that one weight of a channel of nothing but zeros gets. Its
+scale would else be so small that its bias overflows: a channel that tfmot emptied."""
+
 Weights = NDArray[np.float32]
 
 
@@ -78,23 +82,24 @@ def untreated(model: Any) -> list[tuple[str, str]]:
 
 
 def mask(weights: Weights, sparsity: float, pattern: str = "any") -> NDArray[np.bool_]:
-    """Which weights stay: all but the smallest.
+    """Which weights stay: all but the smallest, and the largest of each output channel.
+
+    A channel without weights is for structured pruning to remove; quantized it would have no
+    scale.
 
     Args:
         weights: […, outputs], as Keras has kernels.
-        sparsity: share that goes, rounded to whole weights; one stays at least.
+        sparsity: share that goes, rounded to whole weights.
         pattern: with ``"2:4"`` only those go that are not among the two largest of their four.
             Fours follow each other along an output channel, as the artefact stores them; of
             fewer at its end half stay, rounded up.
     """
     size = np.abs(weights).reshape(-1, weights.shape[-1])
-    gone = min(round(sparsity * size.size), size.size - 1)
     flat = size.ravel()
-    if pattern == "2:4":
-        candidates = np.flatnonzero(_beyond_two_of_four(size).ravel())
-        gone = min(gone, len(candidates))
-    else:
-        candidates = np.arange(size.size)
+    may = _beyond_two_of_four(size) if pattern == "2:4" else np.ones(size.shape, bool)
+    may[size.argmax(axis=0), np.arange(size.shape[1])] = False
+    candidates = np.flatnonzero(may.ravel())
+    gone = min(round(sparsity * size.size), len(candidates))
     order = candidates[np.argsort(flat[candidates], kind="stable")]
     kept = np.ones(size.size, bool)
     kept[order[:gone]] = False
@@ -176,6 +181,8 @@ def projected(weights: Weights, wanted: Elementwise) -> Weights:
     """Weights with the zeros and the shared codes asked for; nothing is done twice."""
     kept = mask(weights, wanted.sparsity, wanted.pattern)
     made = np.where(kept, weights, 0).astype(np.float32)
+    dead = np.flatnonzero(~made.reshape(-1, made.shape[-1]).any(axis=0))
+    made.reshape(-1, made.shape[-1])[0, dead] = ALIVE * np.abs(made).max(initial=0)
     if wanted.clusters:
         scale, table = scales(made), codebook(made, wanted.clusters)
         codes = np.rint(np.abs(made) / scale * CODES).astype(np.int64)

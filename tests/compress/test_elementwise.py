@@ -38,9 +38,14 @@ def codes(found) -> np.ndarray:
 def test_the_smallest_go(shape, sparsity: float, seed: int) -> None:
     w = weights(shape, seed)
     kept = mask(w, sparsity)
-    assert (~kept).sum() == min(round(sparsity * w.size), w.size - 1)
-    if not kept.all():
-        assert np.abs(w[~kept]).max() <= np.abs(w[kept]).min()
+    rows = np.abs(w).reshape(-1, shape[-1])
+    largest = np.zeros(rows.shape, bool)
+    largest[rows.argmax(axis=0), np.arange(shape[-1])] = True
+    assert (~kept).sum() == min(round(sparsity * w.size), w.size - shape[-1])
+    assert kept[largest.reshape(shape)].all(), "a channel has nothing left"
+    others = kept & ~largest.reshape(shape)
+    if not kept.all() and others.any():
+        assert np.abs(w[~kept]).max() <= np.abs(w[others]).min()
 
 
 @given(shapes, st.integers(0, 2**32 - 1))
@@ -51,7 +56,7 @@ def test_two_of_four(shape, seed: int) -> None:
     for channel, stays in zip(np.abs(w).reshape(-1, shape[-1]).T, kept.T, strict=True):
         for start in range(0, len(channel), 4):
             four, stay = channel[start : start + 4], stays[start : start + 4]
-            assert stay.sum() == -(-len(four) // 2)
+            assert stay.sum() == -(-len(four) // 2)  # the channel's largest is among them
             if not stay.all():
                 assert four[~stay].max() <= four[stay].min()
     some = mask(w, 0.2, "2:4").reshape(-1, shape[-1])
@@ -87,6 +92,16 @@ def test_a_codebook_is_the_best_there_is() -> None:
 
     best = min(error(nearest([0, a, b, CODES])) for a, b in combinations(range(1, CODES), 2))
     assert error(codebook(w, 8)) == pytest.approx(best, rel=1e-9)
+
+
+def test_a_channel_without_weights_gets_one() -> None:
+    """Else it has no scale, and its bias overflows."""
+    w = weights((3, 3, 2, 4), 3)
+    w[..., 2] = 0
+    found = projected(w, Elementwise(sparsity=0.5))
+    assert np.count_nonzero(found[..., 2]) == 1
+    assert np.abs(found[..., 2]).max() == pytest.approx(0.01 * np.abs(w).max(), rel=1e-5)
+    np.testing.assert_array_equal(projected(found, Elementwise(sparsity=0.5)), found)
 
 
 def test_zeros_and_shared_codes_together() -> None:
