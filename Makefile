@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench-compression demo test check install clean docs docs-serve newcomer bench-finalists bench-cost bench-gates bench-pricing bench-device bench-formats bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite bench-single-weights
+.PHONY: bench-compression demo test test-slow check install clean docs docs-serve newcomer bench-finalists bench-cost bench-gates bench-pricing bench-device bench-formats bench-scale bench-search-kills search-grid bench-search fuzz-wire fuzz-tflite bench-single-weights
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,11 @@ demo: install
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The slow tests that CI runs: a browser on MLflow's page, every example, searches from the shell.
+test-slow: install
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile tests/test_mlflow_page.py \
+	    tests/test_examples.py tests/test_commands.py tests/test_command_errors.py
 
 check: install
 	$(BIN)/ruff check .

@@ -19,7 +19,13 @@ from hwsearch.device import toolchain
 from hwsearch.device.qemu import find_qemu
 from hwsearch.errors import ToolchainError
 
-FLASHERS = ("pyocd", "st-flash", "openocd", "picotool")
+FLASHERS = {
+    "pyocd": "pip install pyocd",
+    "st-flash": "sudo apt install stlink-tools",
+    "openocd": "sudo apt install openocd",
+    "picotool": "build it: https://github.com/raspberrypi/picotool",
+}
+"""Tools that write images to boards; one that knows the board is enough."""
 
 WHEELS = (("unicorn", "emulated cores", "unicorn"), ("capstone", "their disassembler", "capstone"),
           ("elftools", "sizes by section", "pyelftools"))  # fmt: skip
@@ -68,8 +74,9 @@ def examine() -> Iterator[Examined]:
         oracle.available(),
         "pip install --pre tflite-micro (Linux x86-64, Python 3.10 to 3.13)",
     )
-    for name in FLASHERS:
-        yield Examined(f"writes images: {name}", shutil.which(name) or "")
+    yield _program("builds exported firmware: make", "make", "sudo apt install make")
+    for name, remedy in FLASHERS.items():
+        yield _program(f"writes images: {name}", name, remedy)
     yield from _serial()
     yield from _environment(os.environ)
     yield from _versions()
@@ -89,6 +96,11 @@ def _present(what: str, there: bool, remedy: str, needed: bool = False) -> Exami
     return Examined(what, "yes" if there else "", needed, "" if there else remedy)
 
 
+def _program(what: str, name: str, remedy: str) -> Examined:
+    found = shutil.which(name) or ""
+    return Examined(what, found, remedy="" if found else remedy)
+
+
 def _tool(what: str, find: Callable[[], object]) -> Examined:
     try:
         return Examined(what, str(find()))
@@ -99,7 +111,7 @@ def _tool(what: str, find: Callable[[], object]) -> Examined:
 def _serial() -> Iterator[Examined]:
     from serial.tools.list_ports import comports
 
-    ports = list(comports())
+    ports = [p for p in comports() if p.hwid != "n/a"]  # a socket of the PC with nothing behind
     listed = ", ".join(f"{p.device} ({p.description})" for p in ports)
     yield Examined("serial ports", listed, remedy="" if ports else "connect a board")
     for found in ports:

@@ -260,7 +260,8 @@ def _card(
         "",
         "## How it was found",
         "",
-        explain(report) if report.chosen and report.chosen.number == number else "",
+        *_others(number, report),
+        explain(report),
         "",
         markdown_table(report),
         counts(report) + ".",
@@ -273,6 +274,14 @@ def _card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _others(number: int, report: Report) -> list[str]:
+    """Where this is not the model that the search chose."""
+    if report.chosen is not None and report.chosen.number == number:
+        return []
+    chosen = "none" if report.chosen is None else f"trial {report.chosen.number}"
+    return [f"Trial {number} is a finalist; the search chose {chosen}.", ""]
 
 
 def _tensor(model: TfliteModel, role: str, index: int) -> str:

@@ -41,7 +41,8 @@ p{margin:.5em 0;overflow-wrap:anywhere}
 .meter i{display:block;height:100%;background:var(--bar)}.meter i.over{background:var(--full)}
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:8px}
 table{border-collapse:collapse;font-size:13px;white-space:nowrap;min-width:100%}
-th,td{border-bottom:1px solid var(--line);padding:5px 9px;text-align:left;vertical-align:top}
+th,td{border-bottom:1px solid var(--line);padding:5px 8px;text-align:left;vertical-align:top}
+td:last-child{white-space:normal;min-width:9em}
 tr:last-child td{border-bottom:0}th{background:var(--card);position:sticky;top:0}
 th button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:0;
 cursor:pointer}th button::after{content:" ↕";color:var(--soft)}

@@ -222,6 +222,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_estimate_says_that_a_file_is_float(run, model: Path, tmp_path: Path) -> None:
+    import networks
+
+    from hwsearch.convert import to_float_tflite
+
+    Path("float.tflite").write_bytes(to_float_tflite(networks.autoencoder()))
+    given = ("--board", "nucleo-l4r5zi", "--backend", "tflm")
+    _, out, _ = run("estimate", "float.tflite", *given)
+    count = json.loads(run("estimate", "float.tflite", *given, "--json")[1])["float_operators"]
+    assert count > 0 and f"{count} of " in out and "operators compute in float32" in out
+    whole = ("estimate", model / "model.keras", *given)  # quantized as it is read
+    assert json.loads(run(*whole, "--json")[1])["float_operators"] == 0
+    assert "float32" not in run(*whole)[1]
+
+
 def test_plan_says_whether_anything_fits(run, model: Path) -> None:
     given = ("optimize", model / "model.keras", "--data", model / "data.npz", "--plan")
     code, out, _ = run(*given, "--board", "nucleo-l4r5zi", "--json")

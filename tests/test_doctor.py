@@ -28,6 +28,25 @@ def test_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert "to have it" in capsys.readouterr().out
 
 
+def test_what_writes_images_and_builds_firmware(monkeypatch: pytest.MonkeyPatch) -> None:
+    from serial.tools import list_ports
+    from serial.tools.list_ports_common import ListPortInfo
+
+    monkeypatch.setenv("PATH", "")
+    wired, board = ListPortInfo("/dev/ttyS0"), ListPortInfo("/dev/ttyACM0")
+    board.hwid, board.description = "USB VID:PID=0483:374B", "STM32 STLink"
+    monkeypatch.setattr(list_ports, "comports", lambda: [wired, board])
+    found = {e.what: e for e in doctor.examine()}
+    for name in ("pyocd", "st-flash", "openocd", "picotool"):
+        row = found[f"writes images: {name}"]
+        assert not row.found and row.remedy
+    assert found["builds exported firmware: make"].remedy == "sudo apt install make"
+    assert found["serial ports"].found == "/dev/ttyACM0 (STM32 STLink)"
+    assert "may use /dev/ttyS0" not in found
+    monkeypatch.setattr(list_ports, "comports", lambda: [wired])
+    assert {e.what: e for e in doctor.examine()}["serial ports"].remedy == "connect a board"
+
+
 def test_variables_that_change_keras(capsys: pytest.CaptureFixture[str]) -> None:
     """Through the shell, as that is where they come from."""
     command = [sys.executable, "-m", "hwsearch.cli", "doctor"]

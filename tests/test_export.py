@@ -102,6 +102,17 @@ def test_any_finalist_can_be_exported(report: Report, tmp_path: Path) -> None:
     assert f"trial {other.number}" in (out / "MODEL_CARD.md").read_text().splitlines()[0]
 
 
+def test_the_card_of_another_finalist_says_what_was_chosen(report: Report, tmp_path: Path) -> None:
+    other = next(c for c in report.front if c.number != report.chosen.number)
+    card = (other.export(tmp_path / "out") / "MODEL_CARD.md").read_text()
+    told = card.split("## How it was found\n\n")[1].split("\n")
+    assert (
+        told[0] == f"Trial {other.number} is a finalist; the search chose trial "
+        f"{report.chosen.number}."
+    )
+    assert told[2].startswith(f"Trial {report.chosen.number} (")
+
+
 @pytest.mark.parametrize("change", ["foreign", "edited", "file"])
 def test_a_folder_that_no_export_made_is_left_alone(
     report: Report, tmp_path: Path, change: str

@@ -103,21 +103,6 @@ def pack(buffers: Sequence[Buffer], overlaps: Sequence[Overlap] = ()) -> Layout:
     return best
 
 
-def violations(
-    buffers: Sequence[Buffer], overlaps: Sequence[Overlap], layout: Layout
-) -> list[str]:
-    """What a packing gets wrong, in words; empty when it is sound."""
-    rules = {(o.made, o.read): o for o in overlaps}
-    found = []
-    for i, a in enumerate(buffers):
-        if layout.offsets[i] + a.size > layout.size or layout.offsets[i] % ALIGNMENT:
-            found.append(f"buffer {i} at {layout.offsets[i]} leaves the arena or is not aligned")
-        for j in range(i + 1, len(buffers)):
-            if _meet(a, buffers[j]) and not _apart(buffers, rules, layout.offsets, i, j):
-                found.append(f"buffers {i} and {j} overlap")
-    return found
-
-
 def _meet(a: Buffer, b: Buffer) -> bool:
     return a.size > 0 and b.size > 0 and a.first <= b.last and b.first <= a.last
 

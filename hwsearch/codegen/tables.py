@@ -131,5 +131,3 @@ _FUNCTIONS: dict[str, Callable[[Params, Params, float], Callable[[int], int]]] =
     "tanh": _sigmoidal(fp.tanh, 31 - 7, 0),
     "hard_swish": _hard_swish,
 }
-UNARY_S8 = frozenset(_FUNCTIONS)
-"""Unary operators that :func:`lookup_s8` knows."""

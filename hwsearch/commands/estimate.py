@@ -121,12 +121,27 @@ def _one(
     target = estimation.Target(where, backend_of(backend_name), clock_hz)
     cost = estimation.of(found, target)
     fits = limits.on(where).fits(cost)
+    in_float = _float_operators(found)
     if as_json:
         facts = {"board": where.name, "backend": target.backend.name, "clock_hz": target.hz}
-        print_json({**facts, "fits": fits, **_fields(cost)})
+        print_json({**facts, "fits": fits, "float_operators": in_float, **_fields(cost)})
     else:
         _print_cost(cost, where, target, fits)
+        if in_float:
+            click.echo(
+                f"\n{in_float} of {len(cost.ops)} operators compute in float32. As int8 it "
+                "is about four times smaller: hwsearch optimize makes it from the Keras model."
+            )
     return None if fits in _enough(limits) or not limits.limits else NO
+
+
+def _float_operators(found: Network) -> int:
+    """How many operators multiply in float32."""
+    tensors = found.graph.tensors
+    return sum(
+        macs > 0 and tensors[op.outputs[0]].dtype == "float32"
+        for op, macs in zip(found.graph.ops, found.graph.macs, strict=True)
+    )
 
 
 def _fields(cost: Cost) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Coefficients:
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(
                 f"{path} holds no coefficients: {error}. Write it with "
-                f"'python -m hwsearch.calibrate FOLDER {path}'."
+                f"'hwsearch calibrate --device URL --out {path}'."
             ) from error
 
     @classmethod

@@ -11,8 +11,35 @@ from tflite_writer import Network, random_network
 from hwsearch.codegen import memory
 from hwsearch.codegen.layers import PIXELS, Window, layers
 from hwsearch.codegen.overlap import ANYWHERE, distance, exact
-from hwsearch.codegen.plan import ALIGNMENT, Buffer, Overlap, pack, violations
+from hwsearch.codegen.plan import ALIGNMENT, Buffer, Layout, Overlap, pack
 from hwsearch.graph import tflite
+
+
+def violations(buffers: list[Buffer], overlaps: list[Overlap], layout: Layout) -> list[str]:
+    """What a packing gets wrong, byte by byte; empty when it is sound."""
+    allowed = {(o.made, o.read): o for o in overlaps}
+    placed = zip(layout.offsets, buffers, strict=True)
+    used = [set(range(offset, offset + b.size)) for offset, b in placed]
+    found = []
+    for i, a in enumerate(buffers):
+        if (used[i] and max(used[i]) >= layout.size) or layout.offsets[i] % ALIGNMENT:
+            found.append(f"buffer {i} at {layout.offsets[i]} leaves the arena or is not aligned")
+        for j in range(i):
+            b = buffers[j]
+            together = range(max(a.first, b.first), min(a.last, b.last) + 1)
+            if not together or not used[i] & used[j]:
+                continue
+            leads = [
+                (rule, layout.offsets[read] - layout.offsets[made])
+                for made, read in ((i, j), (j, i))
+                if (rule := allowed.get((made, read)))
+            ]
+            if not any(
+                lead == rule.distance if rule.exact else lead >= rule.distance
+                for rule, lead in leads
+            ):
+                found.append(f"buffers {j} and {i} overlap")
+    return found
 
 
 @st.composite
