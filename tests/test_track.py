@@ -20,7 +20,6 @@ import pytest
 from hwsearch import links, notes, runs, track
 from hwsearch.deployed_tflite import DeployedTflite
 from hwsearch.graph.tflite import read
-from hwsearch.ranks import Layout
 from hwsearch.report import Report
 from hwsearch.track import Tracker
 
@@ -217,25 +216,6 @@ def test_the_chosen_is_registered_once_and_runs_the_deployed_bytes(
     assert np.array_equal(np.load(tmp_path / "y.npy"), expected) and expected.shape[0] == 3
 
 
-def test_deployed_predictions_are_the_dequantized_bytes_of_the_interpreter(tmp_path: Path) -> None:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    path = factories.artefact(tmp_path, 0)
-    interpreter = Interpreter(
-        str(path),
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
-    (i,), (o,) = interpreter.get_input_details(), interpreter.get_output_details()
-    q = np.random.default_rng(1).integers(-128, 128, i["shape"], np.int8)
-    interpreter.set_tensor(i["index"], q)
-    interpreter.invoke()
-    scale, zero = o["quantization"]
-    expected = (interpreter.get_tensor(o["index"]).astype(np.float64) - zero) * scale
-    real = (q.astype(np.float64) - i["quantization"][1]) * i["quantization"][0]
-    assert np.array_equal(DeployedTflite(path).predict(real), expected.astype(np.float32))
-
-
 @pytest.mark.usefixtures("plain")
 def test_the_users_own_run_and_settings_stay(
     directory: Path, client: Any, study: str, report: Report, monkeypatch: pytest.MonkeyPatch
@@ -390,39 +370,6 @@ def test_the_link_opens_a_view_that_the_experiment_keeps(
     pages = track.pages(tracker.uri, "http://127.0.0.1:5077/")
     assert pages[study] == link.split(", then ")[1].replace(":5000", ":5077")
     assert track.pages(tracker.uri, experiment="none") == {}
-
-
-@pytest.mark.parametrize(
-    ("mode", "objectives", "key", "ascending"),
-    [
-        ("max", (), "error", False),
-        ("min", ("metric", "flash_bytes"), "error", True),
-        ("max", ("energy_j", "ram_bytes"), "energy_j", True),
-    ],
-)
-def test_the_view_is_sorted_by_the_first_objective(
-    mode: Any, objectives: tuple[str, ...], key: str, ascending: bool
-) -> None:
-    state = json.loads(json.loads(links.view("s", "error", mode, objectives)[1])["state"])
-    assert state["orderByKey"] == f"metrics.`{key}`" and state["orderByAsc"] is ascending
-    wanted = {"error", "flash_bytes", "ram_bytes", "latency_s", *objectives} - {"metric"}
-    columns = state["selectedColumns"]
-    assert columns == list(dict.fromkeys(columns)), "each once"
-    assert set(columns) == {"params.`backend`", *(f"metrics.`{name}`" for name in wanted)}
-
-
-def test_a_note_that_is_too_long_is_cut_between_its_parts(tmp_path: Path) -> None:
-    layout = Layout(tuple((f"group_{i}", 64, 4) for i in range(900)), ())
-    trial = factories.trained(tmp_path, 0)
-    wide = replace(trial.candidate.configuration, widths=(8,) * 900, weight_bits=())
-    trial = replace(trial, candidate=replace(trial.candidate, configuration=wide))
-    note = notes.trial(trial, {}, "accuracy", layout)
-    assert len(note) <= notes.MOST and note.startswith("**accuracy 0.88") and "| RAM |" in note
-
-
-def test_a_password_in_the_address_is_never_shown() -> None:
-    link = links.link("postgresql://user:secret@host/db", "1", "s")
-    assert "secret" not in link and "host/db" in link
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
