@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from hwsearch.compress.scales import with_room_for_biases
 from hwsearch.errors import ConversionError
 from hwsearch.graph import flatbuffer
 from hwsearch.graph.tflite import TfliteModel, read
@@ -180,7 +181,8 @@ def quantize(
             raise ConversionError(
                 f"quantization failed: {type(error).__name__}: {error}"
             ) from error
-    return deployable(bytes(result.quantized_model))
+    made = with_room_for_biases(bytes(result.quantized_model), calibration.model)
+    return deployable(made)
 
 
 def _add(
