@@ -51,7 +51,7 @@ def with_room_for_biases(content: bytes, floats: TfliteModel) -> bytes:
         clipped = np.abs(model.constant(layer.bias).astype(np.int64)) >= CLIPPED
         empty = np.abs(_rows(model, layer.weights)).max(axis=1, initial=0) == 0
         if len(empty) == 1:
-            clipped = clipped.any(keepdims=True)
+            clipped = np.full(1, clipped.any())
         before = lost.get(layer.weights, np.zeros(len(empty), np.bool_))
         lost[layer.weights] = before | empty | clipped
     if not any(rows.any() for rows in lost.values()):
