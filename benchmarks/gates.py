@@ -108,7 +108,7 @@ def measure(build: Callable[[], keras.Model]) -> float:
     print(
         f"{model.name:12} epoch {statistics.median(plain_s):.2f} s, with gates "
         f"{statistics.median(gated_s):.2f} s: {ratio - 1:+.1%} ({len(gated_s)} epochs each); "
-        f"a whole training of {EPOCHS} such epochs, half of them with gates, takes {more_s:+.1f} s: "
+        f"a training of {EPOCHS} such epochs, half of them with gates, takes {more_s:+.1f} s: "
         "tracing, soft costs, projection",
         flush=True,
     )
