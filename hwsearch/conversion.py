@@ -22,8 +22,9 @@ from hwsearch.graph import Graph, keras_channels
 from hwsearch.graph.binding import Binding, bind
 from hwsearch.graph.groups import ChannelGroups
 from hwsearch.graph.tflite import read
+from hwsearch.layout import Depth, Layout
 from hwsearch.pricing import Pricing, Scheme, layout, scheme
-from hwsearch.ranks import Depth, Layout, Ranks
+from hwsearch.ranks import Ranks
 from hwsearch.space import Space
 
 

@@ -11,8 +11,8 @@ from hwsearch.budget import UNITS, shown
 from hwsearch.candidate import Trained, Verified
 from hwsearch.cost.cost import COSTS, NAMES
 from hwsearch.explanation import explain, verdict
+from hwsearch.layout import Layout
 from hwsearch.links import picture
-from hwsearch.ranks import Layout
 from hwsearch.report import Report
 from hwsearch.table import counts, markdown, score
 

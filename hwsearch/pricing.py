@@ -21,7 +21,8 @@ from hwsearch.cost.cost import BandColumns, Cost, CostColumns, Floats
 from hwsearch.errors import BudgetError
 from hwsearch.graph import WEIGHT_OPS, Graph
 from hwsearch.graph.binding import Binding
-from hwsearch.ranks import Decoded, Depth, Layout, Ranks
+from hwsearch.layout import Depth, Layout
+from hwsearch.ranks import Decoded, Ranks
 
 MIXED_KINDS = ("conv_2d", "fully_connected")
 """Operators whose weight bits may vary: those that a quantizer recipe can address."""

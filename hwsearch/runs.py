@@ -14,7 +14,7 @@ from hwsearch.candidate import Score, Trained, Verified
 from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import COSTS, Cost
 from hwsearch.figure import save
-from hwsearch.ranks import Layout
+from hwsearch.layout import Layout
 from hwsearch.report import Report, as_text
 
 STUDY, TRIAL = "hwsearch.study", "hwsearch.trial"

@@ -24,10 +24,10 @@ from hwsearch.address import masked, words
 from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
 from hwsearch.errors import StudyError
+from hwsearch.layout import Layout
 from hwsearch.mlflow_settings import HTTP, environment
 from hwsearch.pareto import Mode
 from hwsearch.quiet import hushed
-from hwsearch.ranks import Layout
 from hwsearch.registry import register
 from hwsearch.report import Report
 from hwsearch.runs import NOTE, STUDY, TRIAL

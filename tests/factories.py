@@ -26,7 +26,7 @@ from hwsearch.candidate import (
 )
 from hwsearch.configuration import Configuration
 from hwsearch.cost.cost import Band, Cost, OpCost
-from hwsearch.ranks import Layout
+from hwsearch.layout import Layout
 from hwsearch.report import Report
 
 BOARD = Board("nucleo-test", "M4", 120e6, 2 << 20, 640 << 10, 0.05, "STM32TEST")

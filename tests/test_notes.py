@@ -8,7 +8,7 @@ from pathlib import Path
 import factories
 
 from hwsearch import notes
-from hwsearch.ranks import Layout
+from hwsearch.layout import Layout
 
 
 def test_limits_have_their_units() -> None:

@@ -13,7 +13,8 @@ from hwsearch.backends import backend
 from hwsearch.compress.saliency import ranked_together
 from hwsearch.configuration import Configuration
 from hwsearch.errors import SpaceError
-from hwsearch.ranks import Layout, Ranks, as_row
+from hwsearch.layout import Layout
+from hwsearch.ranks import Ranks, as_row
 from hwsearch.record import from_json, to_json
 from hwsearch.space import Space
 

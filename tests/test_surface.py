@@ -26,7 +26,7 @@ ORDER = [
     "codegen", "backends", "convert", "data", "data_files", "distillation",
     "compress", "source", "estimation", "budget", "space_schema",
     "configuration",
-    "space", "ranks",
+    "space", "layout", "ranks",
     "candidate", "pricing",
     "compress.soft_cost",
     "compress.projection", "compress.goal",

@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import numpy as np
 
+from hwsearch.layout import Layout
 from hwsearch.pricing import Pricing
-from hwsearch.ranks import Layout, Ranks
+from hwsearch.ranks import Ranks
 from hwsearch.search.training import Precision
 from hwsearch.space import Space
 

@@ -16,8 +16,9 @@ from hwsearch.backends import backend
 from hwsearch.board import boards
 from hwsearch.graph.binding import Binding
 from hwsearch.graph.graph import Graph
+from hwsearch.layout import Layout
 from hwsearch.pricing import Pricing, Scheme
-from hwsearch.ranks import Layout, Ranks
+from hwsearch.ranks import Ranks
 from hwsearch.record import from_json, to_json
 from hwsearch.space import Space
 

@@ -24,7 +24,7 @@ from search.tasks import searching, task
 
 from hwsearch.budget import Budget
 from hwsearch.candidate import Score
-from hwsearch.ranks import Layout
+from hwsearch.layout import Layout
 from hwsearch.search.bootstrap import bootstrap
 from hwsearch.search.join import joined
 from hwsearch.search.loop import Train
