@@ -79,6 +79,7 @@ class Storage:
         """
 
         def work(c: sa.Connection) -> None:
+            self.rows.lock(c)  # an earlier owner's workers may begin trials while they are counted
             known = c.execute(self.rows.of(sa.select(searches.c.begun), searches)).first()
             row = {"state": "open", "trials": wanted, "begun": self.rows.busy(c), "task": task}
             if known is not None:

@@ -205,6 +205,24 @@ def test_workers_at_once_number_trials_without_gap_and_reap_once(url: str) -> No
     assert len({c.trial_id for c in claimed if c is not None}) == 6  # type: ignore[attr-defined]
 
 
+def test_what_begins_while_the_next_owner_counts_is_counted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, storage = opened(url, worker="other"), opened(url)
+    counted, late = storage.rows.busy, threading.Thread(target=lambda: other.begin(ROW, {}))
+
+    def busy(c: sa.Connection) -> int:
+        found = counted(c)
+        late.start()
+        late.join(1.0)  # it ends here, unless it has to wait for this transaction
+        return found
+
+    monkeypatch.setattr(storage.rows, "busy", busy)
+    storage.start(1, b"", [])
+    late.join(30)
+    assert not late.is_alive() and storage.state() == ("open", 0)
+
+
 def test_schemas_made_at_once(url: str) -> None:
     storages = in_threads(lambda i: opened(url, worker=f"w{i}"), 4)
     assert len({s.study_id for s in storages}) == 1  # type: ignore[attr-defined]
