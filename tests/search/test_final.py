@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from search.tasks import searching, task, trials
 
+import hwsearch
 from hwsearch.budget import Budget
 from hwsearch.candidate import Candidate, Score, Trained, Verified
 from hwsearch.configuration import Configuration
@@ -20,6 +22,7 @@ from hwsearch.search.promotion import Rungs
 from hwsearch.search.scores import Scores
 from hwsearch.search.task import Task
 from hwsearch.search.training import Artefact, Job, Result
+from tests import digits
 
 BUDGET = Budget(flash="64 KiB")
 
@@ -188,3 +191,33 @@ def test_the_winner_is_chosen_by_what_the_final_trainings_reach(tmp_path: Path) 
     assert proof.winner.trained.score.value == ordered[1].score.value or any(
         t.score.value == proof.winner.trained.score.value for t in ordered[1:]
     )
+
+
+@pytest.mark.slow
+def test_a_real_search_promotes_and_its_finalists_had_all_epochs(tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    train, val = digits.data()
+    model = digits.network(train, epochs=3)
+    report = hwsearch.optimize(
+        model, digits.BUDGET, train, val, board="nucleo-l4r5zi", trials=9,
+        directory=tmp_path, sampler="random",
+        space=hwsearch.Space(epochs=1, rungs=(3,), samples=512), workers=2, study="s",
+    )  # fmt: skip
+    said = next(note for note in report.notes if note.startswith("trained in rungs: "))
+    first, second = map(int, re.findall(r"(\d+) for", said))
+    assert 1 <= second <= first // 3 and report.trained == first + second, said
+    assert report.failed == 0
+    for verified in report.finalists:
+        t = verified.trained
+        assert t.candidate.configuration.rung == 1 and len(t.curve) == 3
+    promoted = [t for t in report.history if t.candidate.configuration.rung]
+    assert promoted and all(len(t.curve) == 3 and t.tflite.is_file() for t in promoted)
+    client = MlflowClient(f"sqlite:///{tmp_path.absolute()}/mlflow.db")
+    found = client.get_experiment_by_name("hwsearch")
+    runs = client.search_runs([found.experiment_id], "params.rung = '1'")
+    numbers = {t.candidate.number for t in promoted} - {
+        v.trained.candidate.number for v in report.finalists
+    }
+    assert numbers <= {int(run.data.tags["hwsearch.trial"]) for run in runs}
+    assert all(run.data.metrics["epochs"] == 3 for run in runs)

@@ -13,16 +13,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
+from optuna.trial import TrialState
 from search.kills import Scene, mlflow_server
 from search.postgres import Postgres
 from search.replay import replayed
 from search.tasks import searching, trials
 
+import hwsearch
 from hwsearch.artefacts import RunArtefacts
 from hwsearch.cli import main
 from hwsearch.errors import StudyError
+from hwsearch.search.database import Database
 from hwsearch.search.join import joined
 from hwsearch.search.offer import Offer, folder
 from hwsearch.search.resident import machine_bytes, parse_bytes, resident_bytes, share_of
@@ -224,3 +228,48 @@ def test_plain_processes_really_help(postgres: Postgres, tmp_path: Path) -> None
         assert {len({t.user_attrs["worker"] for t in trials(task, url)
                      if "worker" in t.user_attrs})} == {2}  # fmt: skip
     assert (task.directory / OWNED).exists() and scene.found()
+
+
+OWNS = """
+import sys
+from pathlib import Path
+import hwsearch
+from tests import digits
+train, val = digits.data()
+hwsearch.optimize(
+    digits.network(train, epochs=3), digits.BUDGET, train, val, board="nucleo-l4r5zi", trials=8,
+    sampler="random",
+    study="digits", storage=sys.argv[1], directory=sys.argv[2], backends=["tflm"],
+    space=hwsearch.Space(epochs=1, rungs=(3,), samples=512),
+)
+"""
+
+
+@pytest.mark.slow
+def test_the_command_really_trains_for_a_search(tmp_path: Path) -> None:
+    """An owner and ``hwsearch worker`` share trainings; promotions are made once by either."""
+    url, home = f"sqlite:///{tmp_path / 's.db'}", tmp_path / "mlruns"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    join = [sys.executable, "-m", "hwsearch.cli", "worker", "--storage", url, "--study", "digits",
+            "--directory", str(home)]  # fmt: skip
+    owner = subprocess.Popen([sys.executable, "-c", OWNS, url, str(home)], env=environment)
+    workers: list[subprocess.Popen[bytes]] = []
+    try:
+        end = time.monotonic() + 300
+        while not (home / "studies" / "digits" / "trained").is_dir():  # it trains: it has offered
+            assert owner.poll() is None and time.monotonic() < end
+            time.sleep(0.2)
+        workers.append(subprocess.Popen(join, env=environment))
+        assert owner.wait(600) == 0
+        assert workers[0].wait(60) == 0
+    finally:
+        for process in (owner, *workers):
+            process.kill()
+            process.wait()
+    with Database(url).optuna(create=False) as storage:
+        found = optuna.load_study(study_name="digits", storage=storage).get_trials()
+    asked = [t for t in found if t.state == TrialState.COMPLETE and "leaf" not in t.user_attrs]
+    assert len(asked) == 8 and len({t.user_attrs["worker"] for t in asked}) == 2
+    promoted = [t.user_attrs["promoted"] for t in asked if t.params["rung"]]
+    assert 1 <= len(promoted) == len(set(promoted)) <= 2
+    assert hwsearch.Report.load(home / "studies" / "digits").chosen is not None
