@@ -183,7 +183,11 @@ def test_durations_and_options_in_a_file(run, tmp_path: Path) -> None:
     (tmp_path / "search.toml").write_text('flash = "much"\n')
     code, _, err = run("optimize", "m.keras", "--config", "search.toml")
     assert code == 2 and "flash='much' cannot be read" in err
-    code, _, err = run("optimize", "m.keras", "--config", "search.toml", "--flash", "1 MiB")
+    (tmp_path / "search.toml").write_text('board = "none-such"\n')
+    code, _, err = run("optimize", "m.keras", "--config", "search.toml")
+    assert code == 2 and "none-such" in err
+    board = ("--board", "nucleo-l4r5zi")
+    code, _, err = run("optimize", "m.keras", "--config", "search.toml", *board)
     assert code == 2 and "there is no file m.keras" in err, "a flag comes before the file"
     code, _, err = run("optimize", "m.keras", "--data", "nothing.npz")
     assert code == 2 and "there is no file nothing.npz" in err

@@ -9,7 +9,7 @@ import pytest
 
 from hwsearch.board import board
 from hwsearch.budget import Budget
-from hwsearch.compress.differentiable import goal
+from hwsearch.compress.goal import Goal
 from hwsearch.compress.soft_cost import soft_cost
 from hwsearch.configuration import Configuration
 from hwsearch.errors import InputError
@@ -39,7 +39,7 @@ def like(found, backend: str) -> Configuration:
 def test_near_the_exact_costs_and_so_is_the_slope(found, backend: str) -> None:
     import tensorflow as tf
 
-    target = goal(found.pricing, BUDGET, like(found, backend))
+    target = Goal(found.pricing, BUDGET, like(found, backend))
     soft = soft_cost(target.scheme, target.limits, target.allowed.uses)
     for name, error in zip(soft.limits, soft.errors, strict=True):
         assert error < MOST[name]
@@ -59,9 +59,14 @@ def test_near_the_exact_costs_and_so_is_the_slope(found, backend: str) -> None:
 
 def test_the_goal_is_the_price(found) -> None:
     one = replace(like(found, "tflm"), widths=(8,) * len(found.pricing.ranks.layout.groups))
-    target = goal(found.pricing, BUDGET, one, share=0.5)
-    expected = BUDGET.excess(found.pricing.cost(one))
+    target = Goal(found.pricing, BUDGET, one, share=0.5)
+    cost = found.pricing.cost(one)
+    judged, edge = (
+        1 + np.array(list(replace(BUDGET, strictness=how).excess(cost).values()))
+        for how in ("likely", "sure")
+    )
     uses = target.allowed.uses(np.array([one.widths]))[0]
-    np.testing.assert_allclose(uses * 0.5 - 1, list(expected.values()))
+    np.testing.assert_allclose(uses * 0.5, np.where(edge <= 1.05 * judged, edge, judged))
+    assert (uses * 0.5 >= judged).all() and (edge > judged).any()
     with pytest.raises(InputError, match="limit to aim at"):
-        goal(found.pricing, Budget(), one)
+        Goal(found.pricing, Budget(), one)

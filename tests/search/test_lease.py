@@ -17,7 +17,7 @@ from hwsearch.ranks import Parameter
 from hwsearch.search import lease
 from hwsearch.search.lease import Leases, is_gone, place
 from hwsearch.search.storage import Storage
-from hwsearch.search.study import open_study
+from hwsearch.search.study import distributions, open_study
 
 BEAT_S, LEASE_S = 0.5, 3.0
 ROW = {"a": 1}
@@ -29,7 +29,7 @@ def elsewhere(url: str) -> Iterator[Callable[[], Leases]]:
     made: list[Leases] = []
 
     def make() -> Leases:
-        storage = open_study(url, "s", ["maximize"], {}, [Parameter("a", 4, True)])
+        storage = open_study(url, "s", ["maximize"], {}, distributions([Parameter("a", 4, True)]))
         storage.start(100, b"", [])
         leases = Leases(storage, BEAT_S, LEASE_S)
         leases._place = ""

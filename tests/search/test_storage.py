@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState, create_trial
 from search.postgres import Postgres
 
-from hwsearch.errors import StudyError
+from hwsearch.errors import InputError, StudyError
 from hwsearch.ranks import Parameter
 from hwsearch.search import database
 from hwsearch.search.database import Database
@@ -264,7 +264,7 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(
     with pytest.raises(StudyError, match=r"me:\*\*\*@127\.0\.0\.1:9") as caught:
         base.make(lambda storage: None)
     assert "secret" not in str(caught.value)
-    with pytest.raises(StudyError, match="postgresql\\+psycopg://user@host"):
+    with pytest.raises(InputError, match=r"postgresql\+psycopg://user@host"):
         Database("mongodb://x")
 
 
