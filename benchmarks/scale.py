@@ -1,8 +1,8 @@
 """What a search at scale costs: ``make bench-scale`` prints the tables of docs/search-at-scale.md.
 
 Processes and databases are real, trainings replay a table (tests/search/replay.py), so what is
-measured is everything but training. ``python -m benchmarks.scale [steps|workers|sleeping|memory|
-log]`` runs a part.
+measured is everything but training. ``python -m benchmarks.scale [steps|front|workers|sleeping|
+memory|log]`` runs a part.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,18 @@ def timed(search: Search) -> Iterator[dict[str, list[float]]]:
     yield seconds
 
 
-def steps(urls: dict[str, Callable[[str], str]]) -> None:
+def steps(urls: dict[str, Callable[[str], str]], sampler: str = "tpe") -> None:
     """Ask, begin, tell, news and all of the owner's time a trained trial, by size of the study.
 
     Each as "CPU / wall": on a machine that does other things too the first is what counts.
     """
+    print(f"\nsampler: {sampler}")
     print("\n| trials in the study | database | ask | begin | tell | news | a trained trial |")
     print("|---|---|---|---|---|---|---|")
     for size, (kind, make) in itertools.product(SIZES, urls.items()):
         with tempfile.TemporaryDirectory() as folder:
-            url = make(f"steps{size}")
-            task = replayed(Path(folder), 10**6)
+            url = make(f"steps{sampler}{size}")
+            task = replace(replayed(Path(folder), 10**6), sampler=sampler)
             with searching(task, url=url) as search:
                 fill(search, task, size)
             # A new session, as after a night: the study is read, and the search goes on.
@@ -266,6 +268,7 @@ def main(parts: list[str]) -> None:
         try:
             known = {
                 "steps": partial(steps, urls),
+                "front": partial(steps, {"sqlite": urls["sqlite"]}, "front"),
                 "workers": partial(workers, urls),
                 "sleeping": partial(sleeping, urls),
                 "memory": memory,

@@ -85,14 +85,23 @@ def styled() -> Any:
     return matplotlib.rc_context(_STYLE)
 
 
-def panels(count: int, width: float = WIDTH) -> tuple[Any, list[Any]]:
-    """A figure of so many panels, two a row, so many inches wide; its axes."""
+def blank(width: float, height: float) -> Any:
+    """An empty figure of so many inches, which a notebook shows where it is a cell's value."""
     from matplotlib.figure import Figure
 
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            return png(self)
+
+    return Shown(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def panels(count: int, width: float = WIDTH) -> tuple[Any, list[Any]]:
+    """A figure of so many panels, two a row, so many inches wide; its axes."""
     columns = 1 if count == 1 else 2
     rows = -(-count // columns)
     height = PANEL * min(1.0, width / WIDTH + 0.2) if rows == 1 else rows * 3.5
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    figure = blank(width, height)
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for ax in axes[count:]:
         ax.remove()

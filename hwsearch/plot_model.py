@@ -16,7 +16,7 @@ from hwsearch.cost import memory
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Cost
 from hwsearch.cost.memory import Lifetimes, Plan
-from hwsearch.figure import BLUE, GREEN, INK, ORANGE, PANEL, RED, SKY, WIDTH, styled
+from hwsearch.figure import BLUE, GREEN, INK, ORANGE, PANEL, RED, SKY, WIDTH, blank, styled
 from hwsearch.graph import Graph
 from hwsearch.graph.tflite import read
 
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 def ops_figure(cost: Cost, title: str = "") -> Any:
     """Estimated cycles and flash bytes of each operator, as bars."""
     with styled():
-        from matplotlib.figure import Figure
-
         height = max(3.0, 1.3 + 0.26 * len(cost.ops))
-        figure = Figure(figsize=(WIDTH, height), dpi=100, layout="constrained")
+        figure = blank(WIDTH, height)
         left, right = figure.subplots(1, 2, sharey=True)
         labels = [f"{op.index} {op.kind}" for op in cost.ops]
         at = np.arange(len(labels))
@@ -56,10 +54,9 @@ def memory_figure(
         ops: names of the operators; their indexes are used where they are too many.
     """
     with styled():
-        from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle
 
-        figure = Figure(figsize=(WIDTH, PANEL), dpi=100, layout="constrained")
+        figure = blank(WIDTH, PANEL)
         ax = figure.subplots()
         offsets, sizes = plan.offsets[row], plan.sizes[row]
         first, last = plan.lifetimes.first, plan.lifetimes.last

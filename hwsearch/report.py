@@ -173,7 +173,7 @@ class Report:
         return html_table(self)
 
     def plot(self, path: str | Path | None = None, what: str = "overview") -> Any:
-        """A figure of the search; a notebook shows it.
+        """A figure of the search; a notebook shows one that is the last value of a cell.
 
         Args:
             path: where to save it: one ``.png`` or ``.svg``; None saves nothing.
