@@ -133,7 +133,8 @@ def _planned(graph: Graph) -> _Plan:
         if op.kind == "conv_2d" and op.stride == (1, 1) and tensors[weight].shape[1:3] == (1, 1):
             name = "point"
         kernel.append(_CLASS[name])
-        made.append(op.inputs[0] if op.kind in _READS or not op.outputs else op.outputs[0])
+        reads = op.kind in _READS or not op.outputs
+        made.append((*(op.inputs if reads else op.outputs), 0)[0])  # 0: it has no tensors, is free
         weights.append(weight)
         pooled = op.kind in ("max_pool_2d", "average_pool_2d")
         window.append(float(op.window[0] * op.window[1]) if pooled else float(name == "mean"))
