@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
@@ -26,9 +27,9 @@ class Proposer(BaseSampler):
     def __init__(self, pricing: Pricing) -> None:
         self.pricing = pricing
 
+    @abstractmethod
     def propose(self, study: Study, trial: FrozenTrial) -> Ints:
         """int64 [parameters]: the ranks of the next trial."""
-        raise NotImplementedError
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
