@@ -62,32 +62,6 @@ def resnet8() -> keras.Model:
     return keras.Model(inputs, L.Dense(10, activation="softmax")(x), name="resnet8")
 
 
-def ds_cnn() -> keras.Model:
-    """The depthwise-separable network of MLPerf Tiny's keyword spotting (Zhang et al. 2017)."""
-    stack: list[keras.Layer] = [
-        keras.Input((49, 10, 1)),
-        L.Conv2D(64, (10, 4), strides=2, padding="same", use_bias=False),
-        L.BatchNormalization(),
-        L.ReLU(),
-    ]
-    for _ in range(4):
-        for layer in (
-            L.DepthwiseConv2D(3, padding="same", use_bias=False),
-            L.Conv2D(64, 1, use_bias=False),
-        ):
-            stack += [layer, L.BatchNormalization(), L.ReLU()]
-    stack += [L.GlobalAveragePooling2D(), L.Dense(10, activation="softmax")]
-    return keras.Sequential(stack, name="ds_cnn")
-
-
-def autoencoder() -> keras.Model:
-    """Dense layers with batch normalization through a neck of 8, half as wide as MLPerf Tiny's."""
-    stack: list[keras.Layer] = [keras.Input((128,))]
-    for width in (64, 64, 8, 64, 64):
-        stack += [L.Dense(width, use_bias=False), L.BatchNormalization(momentum=0.9), L.ReLU()]
-    return keras.Sequential([*stack, L.Dense(128)], name="anomaly")
-
-
 def _convolution(width: int, strides: int = 1) -> list[keras.Layer]:
     convolution = L.Conv2D(width, 3, strides=strides, padding="same", use_bias=False)
     return [convolution, L.BatchNormalization(), L.ReLU()]

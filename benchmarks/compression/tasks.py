@@ -88,28 +88,42 @@ def spoken() -> Split:
 @cache
 def motors() -> Split:
     """Spectra of healthy motors to train on; healthy and sick ones to search by and report on."""
-    x = _anomaly().spectra(8_000, False, 1)
-    search, report = (_anomaly().labelled(n, seed) for n, seed in ((1_000, 10), (4_000, 20)))
+    x = _example("05_anomaly_detection").spectra(8_000, False, 1)
+    search, report = (
+        _example("05_anomaly_detection").labelled(n, seed)
+        for n, seed in ((1_000, 10), (4_000, 20))
+    )
     samples = [Samples((inputs,), (targets,)) for inputs, targets in (search, report)]
     return Split(Samples((x,), (x,)), *samples)
 
 
 @cache
-def _anomaly() -> Any:
-    return importlib.import_module("05_anomaly_detection")
+def _example(name: str) -> Any:
+    """One of the numbered examples, whose network and data are a task's."""
+    return importlib.import_module(name)
+
+
+def ds_cnn() -> keras.Model:
+    """MLPerf Tiny's network for keyword spotting, of example 4."""
+    return _example("04_keyword_spotting").ds_cnn(len(WORDS))
+
+
+def autoencoder() -> keras.Model:
+    """The autoencoder of example 5."""
+    return _example("05_anomaly_detection").autoencoder()
 
 
 def _detection(targets: Any, outputs: Any) -> float:
-    return float(_anomaly().detection(targets, outputs))
+    return float(_example("05_anomaly_detection").detection(targets, outputs))
 
 
 _LABELS = "sparse_categorical_crossentropy"
 TASKS = {
     task.name: task
     for task in (
-        Task("anomaly", networks.autoencoder, motors, "mse", _detection, 40, 30, 4e-3),
+        Task("anomaly", autoencoder, motors, "mse", _detection, 40, 30, 4e-3),
         Task("lenet5", networks.lenet5, clothes, _LABELS, "accuracy", 15, 12),
-        Task("ds_cnn", networks.ds_cnn, spoken, _LABELS, "accuracy", 15, 12),
+        Task("ds_cnn", ds_cnn, spoken, _LABELS, "accuracy", 15, 12),
         Task("lenet_large", networks.lenet_large, clothes, _LABELS, "accuracy", 8, 8, 1e-3),
         Task("resnet8", networks.resnet8, clothes, _LABELS, "accuracy", 12, 8),
         Task("vgg", networks.vgg, clothes, _LABELS, "accuracy", 10, 8),

@@ -248,7 +248,7 @@ def _train(job: Job) -> Result:
     from hwsearch.compress import schedule, tuning
     from hwsearch.compress.depth import blocks, without
     from hwsearch.compress.saliency import Evidence, Saliency, saliency
-    from hwsearch.convert import load_model, to_float_tflite
+    from hwsearch.convert import load_model, save_model, to_float_tflite
     from hwsearch.graph import keras_channels
     from hwsearch.search import original as shared
 
@@ -299,7 +299,7 @@ def _train(job: Job) -> Result:
     job.folder.mkdir(parents=True, exist_ok=True)
     _replace(job.folder / FLOAT, content)
     part = job.folder / f"part{os.getpid()}-{NETWORK}"
-    model.save(part)
+    save_model(model, part)
     part.replace(job.folder / NETWORK)
     said += [each.notes for each in tuned]
     curve += tuple(epoch for each in tuned for epoch in each.curve)
