@@ -24,11 +24,18 @@ from hwsearch.graph import keras_channels
 from hwsearch.space import Space
 from hwsearch.train import fine_tune
 
-LEVELS = (0.5, 0.7, 0.8, 0.875, 0.925)
-"""Shares of each group's channels that the budget takes away; of ``zeros`` those of weights."""
+LEVELS = (0.5, 0.7, 0.85)
+"""Shares of each group's channels that the budget takes away."""
 
-SEARCHED_TRIALS, SEARCHED_EPOCHS = 12, 1
-"""Trainings of the searched baseline, and epochs of each; the best is trained as all others."""
+ZEROS = (0.7, 0.8, 0.92, 0.975)
+"""Shares of weights that ``zeros`` sets to 0, at the original's widths."""
+
+WHOLE = ("original", "values", "int4", "int4-qat")
+"""Methods that leave the widths alone: at level 0 only."""
+
+SEARCHED_TRIALS, SEARCHED_SHARE = 12, 0.1
+"""Trainings of the searched baseline, and the share of every method's epochs that each takes; the
+best is trained as all others."""
 
 Method = Callable[[Bench, Cell], Made]
 
@@ -112,7 +119,7 @@ def searched(bench: Bench, cell: Cell) -> Made:
             trials=SEARCHED_TRIALS, directory=folder,
             space=Space(
                 saliency=("l1",), weight_bits=(8,), activation_bits=(8,),
-                epochs=SEARCHED_EPOCHS, rungs=(bench.task.tuned,),
+                epochs=max(1, round(SEARCHED_SHARE * bench.task.tuned)), rungs=(bench.task.tuned,),
                 learning_rate=RATE, batch_size=BATCH,
             ),
         )  # fmt: skip
@@ -133,6 +140,9 @@ METHODS: dict[str, Method] = {
     "l2-labels": partial(structured, "l2", "one-shot", True),
     "differentiable": differentiable,
     "zeros": partial(elementwise, Elementwise(sparsity=1.0), False, False),
+    "values": partial(elementwise, Elementwise(clusters=16), False, False),
+    "int4": partial(elementwise, Elementwise(), False, True),
+    "int4-qat": partial(elementwise, Elementwise(qat=True), False, True),
     "l2+zeros": partial(elementwise, Elementwise(sparsity=0.7), True, False),
     "l2+values": partial(elementwise, Elementwise(clusters=16), True, False),
     "l2+int4": partial(elementwise, Elementwise(), True, True),

@@ -1,11 +1,15 @@
 """Zeros, shared values and quantized weights in training: the network is trained as it will be.
 
-What is meant for single weights is a projection: small weights to zero, codes to those of a
-codebook, weights to the grid of their bits. In every step the forward and the backward pass meet
-the projected weights; the step itself is taken by unprojected ones, kept beside them (Bengio et
-al. 2013, arXiv:1308.3432, the straight-through estimator; for zeros Lin et al. 2020,
-arXiv:2006.07253, "dynamic model pruning with feedback": a weight that was zero may come back).
-Between steps the model holds projected weights, so whoever reads it sees what will be deployed.
+What is meant for single weights is a projection: codes to those of a codebook, weights to the grid
+of their bits. In every step the forward and the backward pass meet the projected weights; the step
+itself is taken by unprojected ones, kept beside them (Bengio et al. 2013, arXiv:1308.3432, the
+straight-through estimator). Between steps the model holds projected weights, so whoever reads it
+sees what will be deployed.
+
+Zeros are for good: the smallest weights go, more and more (Zhu and Gupta 2017, arXiv:1710.01878).
+Letting them come back by the straight-through slope (Lin et al. 2020, arXiv:2006.07253) was tried:
+under Adam, whose steps are as long for the smallest slope, weights behind the mask run away.
+LeNet-5 with 70 % zeros lost 4.7 points that way after six epochs of 20,000 images, 0.3 this way.
 """
 
 from __future__ import annotations
@@ -100,12 +104,13 @@ class _Kernel:
         weights = self.free.numpy()
         kept = mask(weights, wanted.sparsity, wanted.pattern)
         self.mask.assign(kept.astype(np.float32))
+        self.free.assign(weights * kept)
         if wanted.clusters:
             self.codes.assign(codebook(weights * kept, wanted.clusters).astype(np.float32))
 
     def projected(self) -> Any:
         """The weights to train with."""
-        weights = self.free * self.mask
+        weights = self.free
         if not (self.wanted.clusters or self.bits):
             return weights
         axes = None if self.whole else list(range(len(weights.shape) - 1))
@@ -144,7 +149,7 @@ class _StraightThrough(keras.Model):  # type: ignore[misc]
             kernel.variable.assign(kernel.free)
         self.optimizer.apply(slopes, trained)
         for kernel in self.found:
-            kernel.free.assign(kernel.variable.value)
+            kernel.free.assign(kernel.variable.value * kernel.mask)
             kernel.variable.assign(kernel.projected())
         for metric in self.metrics:
             if metric.name == "loss":
