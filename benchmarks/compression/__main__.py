@@ -1,7 +1,7 @@
 """Measure what is missing, print the table: ``make bench-compression``.
 
 ``QUICK=1`` measures one random kept cell of each task again and compares; ``TASKS=lenet5,vgg``
-and ``METHODS=l2,differentiable`` name some, ``HOURS=2`` ends after so long (what was measured
+and ``METHODS=l2,differentiable`` and ``LEVELS=0.7`` name some, ``HOURS=2`` ends after so long (what was measured
 stays). Every cell is measured once, then what the claims rest on with two seeds more.
 """
 
@@ -27,13 +27,13 @@ SEEDS = 3
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hwsearch", "compression")
 
 
-def cells(tasks: list[str], methods: list[str]) -> list[Cell]:
-    """Each once, quick tasks first."""
+def cells(tasks: list[str], methods: list[str], only: list[float]) -> list[Cell]:
+    """Each once, quick tasks first; only some levels, where some are named."""
     found = []
     for task in tasks:
         for method in methods:
             levels = (0.0,) if method in WHOLE else ZEROS if method == "zeros" else LEVELS
-            found += [Cell(task, method, level, 0) for level in levels]
+            found += [Cell(task, method, level, 0) for level in levels if level in only or not only]
     return found
 
 
@@ -99,7 +99,8 @@ def main() -> int:
     tasks = os.environ.get("TASKS", ",".join(TASKS)).split(",")
     methods = os.environ.get("METHODS", ",".join(METHODS)).split(",")
     started, hours = time.monotonic(), float(os.environ.get("HOURS", "10"))
-    wanted = cells(tasks, methods)
+    levels = [float(level) for level in os.environ.get("LEVELS", "").split(",") if level]
+    wanted = cells(tasks, methods, levels)
     if os.environ.get("QUICK"):
         return again(wanted)
     measure(wanted, hours)
