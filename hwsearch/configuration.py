@@ -19,7 +19,7 @@ class Configuration:
         activation_bits: of all activations.
         weight_bits: of each operator of the layout.
         schedule: when the others were cut.
-        sparsity: share of the weights of each convolution and dense layer that are zero.
+        sparsity: share of the weights of convolutions and dense layers that are zero.
         pattern: where the zeros may be: ``"any"``, or ``"2:4"``, two of four in a row.
         clusters: values that the weights of each such layer share; 0 is any number.
         qat: whether training met the weights and activations as they are quantized.

@@ -12,6 +12,8 @@ from hwsearch.backends import Backend, backend, backends
 from hwsearch.board import Board
 from hwsearch.compress import structured
 from hwsearch.compress.depth import least_salient, without
+from hwsearch.compress.elementwise import Elementwise, kernels, spread
+from hwsearch.compress.operators import kernels_of
 from hwsearch.compress.quantize import Calibration, calibrate, quantize
 from hwsearch.compress.saliency import Evidence, ranked_together, saliency
 from hwsearch.compress.sensitivity import sensitivity
@@ -160,6 +162,9 @@ def priced(
     if sensitive and min(space.weight_bits) < 8 and len(found.ops) > 1:
         measured = sensitivity(whole.calibration, inputs, op_indexes)
         found = replace(found, sensitivity=measured)
+    if max(space.sparsity) > 0 or max(space.clusters) > 0:
+        zeros, treated = _zeros(model, whole, op_indexes, space)
+        found = replace(found, zeros=zeros, treated=treated)
     runtimes, space, more = _runnable(_named(names), space, graphs)
     schemes = {bits: whole.scheme(graph, op_indexes) for bits, graph in graphs.items()}
     shallow: dict[int, dict[int, Scheme]] = {}
@@ -170,6 +175,19 @@ def priced(
     pricing = Pricing(board, Ranks(space, found, runtimes), schemes, shallow)
     int8_bytes = len(quantized.get(8) or next(iter(quantized.values())))
     return Priced(space, pricing, op_indexes, int8_bytes, (*notes, *more))
+
+
+def _zeros(
+    model: Any, whole: Converted, op_indexes: tuple[int, ...], space: Space
+) -> tuple[tuple[tuple[float, ...], ...], tuple[bool, ...]]:
+    """Per sparsity of the space the share of zeros of each operator of the layout; whether its
+    weights are those of a layer that gets zeros and shared values."""
+    known = kernels_of(model, whole.calibration.model, op_indexes)
+    paths = {id(variable): path for path, variable in kernels(model)}
+    of = [paths[id(known[op])] if op in known else None for op in op_indexes]
+    found = (spread(model, Elementwise(sparsity=share)) for share in space.sparsity)
+    zeros = (tuple(0.0 if p is None else w.of(p).sparsity for p in of) for w in found)
+    return tuple(zeros), tuple(path is not None for path in of)
 
 
 def _together(

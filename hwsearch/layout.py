@@ -41,6 +41,10 @@ class Layout:
             ``compress/sensitivity.py``; () is not measured.
         together: per saliency of the space and pruning ratio the channels of each group that
             stay when all are ranked as one; empty unless the space asks for it.
+        zeros: per sparsity of the space the share of zeros of each operator's weights, see
+            :func:`hwsearch.compress.elementwise.spread`; empty is the sparsity itself.
+        treated: per operator whether training gives its weights zeros and shared values; empty is
+            all.
         depths: of each number of blocks that the space may drop; empty where it drops none.
     """
 
@@ -49,6 +53,8 @@ class Layout:
     together: tuple[tuple[tuple[int, ...], ...], ...] = ()
     depths: tuple[Depth, ...] = ()
     sensitivity: tuple[float, ...] = ()
+    zeros: tuple[tuple[float, ...], ...] = ()
+    treated: tuple[bool, ...] = ()
 
     @cached_property
     def lowered_first(self) -> Ints:

@@ -54,7 +54,11 @@ class Scheme:
         if (weight_bits < 8).any():
             bits = bits.copy()
             bits[:, self.weights] = np.where(weight_bits < 8, weight_bits, bits[:, self.weights])
-        sparsity, clusters = decoded.sparsity[rows], decoded.clusters[rows]
+        ops = slice(None) if self.depth is None else list(self.depth.ops)
+        sparsity = np.zeros((len(rows), len(self.graph.tensors)))
+        sparsity[:, self.weights] = decoded.zeros[rows][:, ops]
+        clusters = np.zeros(sparsity.shape, np.int64)
+        clusters[:, self.weights] = decoded.shared[rows][:, ops]
         return Columns(self.graph, self.binding.shapes(widths), bits, sparsity, clusters)
 
 

@@ -55,9 +55,11 @@ class Decoded:
         activation_bits: int64 [n].
         weight_bits: int64 [n, ops].
         schedule, method, drop_blocks: int64 [n], ranks in the space's lists.
-        sparsity: float64 [n], share of zeros in the weights of each operator of the layout.
+        sparsity: float64 [n], share of zeros in all weights.
+        zeros: float64 [n, ops], share of zeros in the weights of each operator of the layout.
         pattern: int64 [n], rank in the space's list.
-        clusters: int64 [n], distinct values of the same weights at most; 0 is any number.
+        clusters: int64 [n], distinct values of each layer's weights at most; 0 is any number.
+        shared: int64 [n, ops], the same of each operator of the layout.
         qat: int64 [n], 1 or 0.
         trainer: int64 [n], rank in the space's list.
     """
@@ -69,8 +71,10 @@ class Decoded:
     weight_bits: Ints
     schedule: Ints
     sparsity: Floats
+    zeros: Floats
     pattern: Ints
     clusters: Ints
+    shared: Ints
     qat: Ints
     trainer: Ints
     method: Ints
@@ -196,9 +200,27 @@ class Ranks:
             weight_bits = np.where(ops[drop_blocks], weight_bits, 8)
         return Decoded(
             widths, saliency, backend, activation_bits, weight_bits, schedule,
-            sparsity, pattern, clusters, qat.astype(np.int64),
+            sparsity, self._zeros(sparsity, pattern, at["sparsity"]), pattern,
+            clusters, self._shared(clusters), qat.astype(np.int64),
             np.where(any_of, at["trainer"], 0), method, drop_blocks,
         )  # fmt: skip
+
+    def _zeros(self, sparsity: Floats, pattern: Ints, rank: Ints) -> Floats:
+        """float64 [n, ops] of n sparsities, patterns, and ranks in the space's list."""
+        each = sparsity[:, None] * self._treated
+        if not self.layout.zeros:
+            return each
+        is_spread = (sparsity > 0) & (np.array(self.space.pattern)[pattern] == "any")
+        return np.where(is_spread[:, None], np.array(self.layout.zeros)[rank], each)
+
+    def _shared(self, clusters: Ints) -> Ints:
+        """int64 [n, ops] of n numbers of values."""
+        return clusters[:, None] * self._treated
+
+    @property
+    def _treated(self) -> Ints:
+        """int64 [ops]: 1 where training gives an operator's weights zeros and shared values."""
+        return np.array(self.layout.treated or (True,) * len(self.layout.ops), np.int64)
 
     def _widths(self, ranks: Ints, at: Mapping[str, Ints]) -> Ints:
         """int64 [n, groups], rounded; rows of ranks, and the same by parameter."""
@@ -243,7 +265,11 @@ class Ranks:
     def columns(self, configurations: Sequence[Configuration]) -> Decoded:
         """n configurations as columns."""
         names = [b.name for b in self.backends]
-        n = len(configurations)
+        n, space = len(configurations), self.space
+        sparsity = np.array([c.sparsity for c in configurations], np.float64)
+        pattern = np.array([space.pattern.index(c.pattern) for c in configurations], np.int64)
+        clusters = np.array([c.clusters for c in configurations], np.int64)
+        rank = [space.sparsity.index(s) if s in space.sparsity else 0 for s in sparsity]
         return Decoded(
             np.array([c.widths for c in configurations], np.int64).reshape(
                 n, len(self.layout.groups)
@@ -255,9 +281,11 @@ class Ranks:
                 n, len(self.layout.ops)
             ),
             np.array([self.space.schedule.index(c.schedule) for c in configurations], np.int64),
-            np.array([c.sparsity for c in configurations], np.float64),
-            np.array([self.space.pattern.index(c.pattern) for c in configurations], np.int64),
-            np.array([c.clusters for c in configurations], np.int64),
+            sparsity,
+            self._zeros(sparsity, pattern, np.array(rank, np.int64)),
+            pattern,
+            clusters,
+            self._shared(clusters),
             np.array([c.qat for c in configurations], np.int64),
             np.array([self.space.trainer.index(c.trainer) for c in configurations], np.int64),
             np.array([self.space.method.index(c.method) for c in configurations], np.int64),

@@ -21,7 +21,7 @@ class Space:
             ``compress/saliency.py``.
         schedule: whether a trial cuts at once or in steps with training between them: one-shot,
             iterative, agp; see ``compress/schedule.py``. Zeros come by it too.
-        sparsity: shares of the weights of each convolution and dense layer that may be zero,
+        sparsity: shares of the weights of convolutions and dense layers that may be zero,
             rising. Only runtimes that store zeros for less gain by it (``aot``).
         pattern: where zeros may be: any, or 2:4 (two of four in a row, a sparsity of one half).
         clusters: how many values the weights of such a layer may share: 16, 32, or 0, any

@@ -16,7 +16,7 @@ from benchmarks.compression.cells import Cell
 from hwsearch.compress import schedule
 from hwsearch.compress import structured as structured_pruning
 from hwsearch.compress.differentiable import shrink
-from hwsearch.compress.elementwise import Elementwise
+from hwsearch.compress.elementwise import Elementwise, spread
 from hwsearch.compress.goal import Goal
 from hwsearch.compress.saliency import Evidence, keep, saliency
 from hwsearch.compress.tuning import Tuning
@@ -77,6 +77,7 @@ def elementwise(wanted: Elementwise, cuts: bool, low: bool, bench: Bench, cell: 
     model = bench.fresh()
     if wanted.sparsity == 1:
         wanted = replace(wanted, sparsity=cell.level)
+    wanted = spread(model, wanted)
     if cuts:
         groups = keras_channels.groups(model)
         widths = dict(zip(groups.names, map(int, bench.widths(cell.level)), strict=True))

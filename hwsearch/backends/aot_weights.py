@@ -25,8 +25,9 @@ def values_of(columns: Columns) -> Values | None:
     """What is known of the weights of n candidates; None where nothing is special about them."""
     if columns.values is not None:
         return columns.values
-    sparsity = np.zeros(len(columns)) if columns.sparsity is None else columns.sparsity
-    clusters = np.zeros(len(columns), np.int64) if columns.clusters is None else columns.clusters
+    shape = (len(columns), len(columns.graph.tensors))
+    sparsity = np.zeros(shape) if columns.sparsity is None else columns.sparsity
+    clusters = np.zeros(shape, np.int64) if columns.clusters is None else columns.clusters
     if not sparsity.any() and not clusters.any():
         return None
     graph = columns.graph
@@ -35,10 +36,9 @@ def values_of(columns: Columns) -> Values | None:
         if op.kind in KINDS:
             tensor = op.inputs[1]
             rows = columns.shapes[:, tensor, -2 if op.kind == "fully_connected" else -4]
-            found = rows * _fours(columns.elements[:, tensor] / rows, sparsity)
+            found = rows * _fours(columns.elements[:, tensor] / rows, sparsity[:, tensor])
             fours[:, tensor] = np.rint(found)
-    distinct = np.where(clusters > 0, clusters, 256)
-    return Values(fours, np.repeat(distinct[:, None], len(graph.tensors), axis=1))
+    return Values(fours, np.where(clusters > 0, clusters, 256))
 
 
 def _fours(values: Floats, sparsity: Floats) -> Floats:

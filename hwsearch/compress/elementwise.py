@@ -9,7 +9,8 @@ channel; so a codebook is symmetric and holds 0 and 127, and both leave it what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,13 @@ class Elementwise:
     """What is to be done to single weights.
 
     Attributes:
-        sparsity: share of the weights of each kernel that are zero.
+        sparsity: share of the weights that are zero, of all together.
         pattern: ``"any"``, or ``"2:4"``: of four weights in a row of an output channel two.
         clusters: codes that the weights of each kernel share at most; 0 is any number.
         qat: whether training meets weights and activations as they are quantized.
         trainer: ``"keras"`` or ``"tfmot"``.
+        spread: (path of a layer, its share of zeros over ``sparsity``), see :func:`spread`; of a
+            layer that is not named it is 1.
     """
 
     sparsity: float = 0.0
@@ -50,6 +53,12 @@ class Elementwise:
     clusters: int = 0
     qat: bool = False
     trainer: str = "keras"
+    spread: tuple[tuple[str, float], ...] = ()
+
+    def of(self, path: str) -> Elementwise:
+        """What is to be done to the layer of a path."""
+        factor = dict(self.spread).get(path, 1.0)
+        return self if factor == 1 else replace(self, sparsity=min(1.0, factor * self.sparsity))
 
     def __bool__(self) -> bool:
         return self.sparsity > 0 or self.clusters > 0 or self.qat
@@ -67,6 +76,39 @@ def kernels(model: Any) -> list[tuple[str, Any]]:
                 seen.add(id(weight))
                 found.append((path, weight))
     return found
+
+
+def spread(model: Any, wanted: Elementwise) -> Elementwise:
+    """The same, with zeros where this model's weights can spare them; 2:4 is everywhere."""
+    if not wanted.sparsity or wanted.pattern != "any":
+        return wanted
+    found = kernels(model)
+    shares = lamp([variable.numpy() for _, variable in found], wanted.sparsity)
+    pairs = zip(found, shares, strict=True)
+    return replace(
+        wanted, spread=tuple((path, float(s) / wanted.sparsity) for (path, _), s in pairs)
+    )
+
+
+def lamp(arrays: Sequence[Weights], sparsity: float) -> NDArray[np.float64]:
+    """float64 [kernels]: share of each kernel's weights that go, ``sparsity`` of all.
+
+    The smallest scores go, whichever kernel they are in: a weight's square over the sum of the
+    squares of its kernel that are not smaller (layer-adaptive magnitude: Lee et al. 2021,
+    arXiv:2010.07611, section 2). LeNet-5 on Fashion-MNIST with 90 % zeros, 12 epochs: 90.1 %;
+    89.8 % by shapes alone (Evci et al. 2020). The same share everywhere lost over ten points
+    more with 92 % in six short epochs, as a first convolution keeps two weights a channel.
+    """
+    scores = []
+    for array in arrays:
+        squares = np.sort(np.square(array.astype(np.float64).ravel()))
+        left = np.cumsum(squares[::-1])[::-1]
+        scores.append(squares / np.where(left > 0, left, 1))
+    owner = np.repeat(np.arange(len(arrays)), [s.size for s in scores])
+    every = np.concatenate([np.zeros(0), *scores])
+    gone = owner[np.argsort(every, kind="stable")[: round(sparsity * every.size)]]
+    sizes = np.array([max(1, s.size) for s in scores])
+    return np.bincount(gone, minlength=len(arrays)) / sizes
 
 
 def untreated(model: Any) -> list[tuple[str, str]]:
@@ -194,9 +236,9 @@ def project(model: Any, wanted: Elementwise) -> bool:
     """Projects the kernels of a Keras model in place; whether any changed."""
     changed = False
     if wanted.sparsity or wanted.clusters:
-        for _, variable in kernels(model):
+        for path, variable in kernels(model):
             before = variable.numpy()
-            after = projected(before, wanted)
+            after = projected(before, wanted.of(path))
             if not np.allclose(before, after, rtol=1e-6, atol=0):
                 variable.assign(after)
                 changed = True

@@ -90,8 +90,8 @@ def train(model: Any, data: Samples, loss: Any, plan: Plan, **settings: Any) -> 
 class _Kernel:
     """A kernel, what it is projected by, and the unprojected weights that steps are taken by."""
 
-    def __init__(self, variable: Any, plan: Plan) -> None:
-        self.variable, self.wanted = variable, plan.wanted
+    def __init__(self, path: str, variable: Any, plan: Plan) -> None:
+        self.path, self.variable, self.wanted = path, variable, plan.wanted
         self.bits = (plan.bits or {}).get(id(variable), 8) if plan.wanted.qat else 0
         # A runtime has one scale for the whole of a 4-bit dense layer, else one a channel.
         self.whole = self.bits == 4 and len(variable.shape) == 2
@@ -101,7 +101,7 @@ class _Kernel:
 
     def draw(self, wanted: Elementwise) -> None:
         """A new mask and codebook."""
-        weights = self.free.numpy()
+        weights, wanted = self.free.numpy(), wanted.of(self.path)
         kept = mask(weights, wanted.sparsity, wanted.pattern)
         self.mask.assign(kept.astype(np.float32))
         self.free.assign(weights * kept)
@@ -131,7 +131,7 @@ class _StraightThrough(keras.Model):  # type: ignore[misc]
         super().__init__()
         self.core, self.plan, self.steps, self.done = core, plan, steps, 0
         self.every = max(1, steps // REDRAWN)
-        self.found = tuple(_Kernel(variable, plan) for _, variable in kernels(model))
+        self.found = tuple(_Kernel(path, variable, plan) for path, variable in kernels(model))
         self.rounded = FakeQuantize(core) if plan.wanted.qat else None
         self._draw()
 

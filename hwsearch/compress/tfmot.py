@@ -77,6 +77,7 @@ def train(
         "seed": seed,
         "schedule": schedule,
         "sparsity": wanted.sparsity,
+        "zeros": {path.rpartition("/")[2]: wanted.of(path).sparsity for path, _ in kernels(model)},
         "pattern": wanted.pattern,
         "clusters": wanted.clusters,
         "qat": wanted.qat,

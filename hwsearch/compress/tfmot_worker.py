@@ -193,22 +193,22 @@ def _stages(job: dict[str, Any]) -> list[Stage]:
         )
 
     def prune(model: Any, steps: int) -> Any:
-        often = max(1, steps // 20)
+        often, end = max(1, steps // 20), max(1, steps // 2)
         schedules = tfmot.sparsity.keras
-        if job["schedule"] == "one-shot" or job["pattern"] == "2:4":
-            rise = schedules.ConstantSparsity(job["sparsity"], 0, frequency=often)
-        else:
-            power = 1 if job["schedule"] == "iterative" else 3
-            rise = schedules.PolynomialDecay(
-                0.0, job["sparsity"], 0, max(1, steps // 2), power, frequency=often
-            )
         pattern = (2, 4) if job["pattern"] == "2:4" else None
-        return each(
-            model,
-            lambda layer: tfmot.sparsity.keras.prune_low_magnitude(
+        power = 1 if job["schedule"] == "iterative" else 3
+
+        def pruned(layer: Any) -> Any:
+            share = job["zeros"].get(layer.name, job["sparsity"])
+            if job["schedule"] == "one-shot" or pattern:
+                rise = schedules.ConstantSparsity(share, 0, frequency=often)
+            else:
+                rise = schedules.PolynomialDecay(0.0, share, 0, end, power, frequency=often)
+            return schedules.prune_low_magnitude(
                 layer, pruning_schedule=rise, sparsity_m_by_n=pattern
-            ),
-        )
+            )
+
+        return each(model, pruned)
 
     def share(model: Any, steps: int) -> Any:
         from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster

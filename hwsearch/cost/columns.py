@@ -41,10 +41,10 @@ class Columns:
         shapes: int64 [n, tensors, rank], right-aligned, padded with leading ones; so
             ``shapes[..., -1]`` is channels (of weights: those that they read).
         bits: int64 [n, tensors], bits of one element.
-        sparsity: float64 [n], share of zeros in the weights of convolutions and dense layers;
-            None is none.
-        clusters: int64 [n], distinct values of each of these weight tensors, 0 is any number;
-            None is any number.
+        sparsity: float64 [n, tensors], share of zeros in the weights of convolutions and dense
+            layers; None is none.
+        clusters: int64 [n, tensors], distinct values of each of these weight tensors, 0 is any
+            number; None is any number.
         values: instead of both, what is known of weights that there are.
     """
 

@@ -247,6 +247,7 @@ def _plain(job: Job) -> Score | None:
 def _train(job: Job) -> Result:
     from hwsearch.compress import schedule, tuning
     from hwsearch.compress.depth import blocks, without
+    from hwsearch.compress.elementwise import spread
     from hwsearch.compress.saliency import Evidence, Saliency, saliency
     from hwsearch.convert import load_model, save_model, to_float_tflite
     from hwsearch.graph import keras_channels
@@ -277,7 +278,8 @@ def _train(job: Job) -> Result:
     }
     low = dict(job.precisions[0].weight_bits)
     rise = job.schedule if before is None else "one-shot"  # a promotion has its zeros
-    tune = tuning.Tuning(data, loss, settings, job.elementwise, rise, epochs, low, done)
+    wanted = spread(original, job.elementwise)
+    tune = tuning.Tuning(data, loss, settings, wanted, rise, epochs, low, done)
     if job.before is not None and before is not None:
         model, widths = load_model(job.before.folder / NETWORK, trusted=True), before.widths
         curve, said = before.curve, [before.notes]

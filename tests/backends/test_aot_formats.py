@@ -46,7 +46,9 @@ def asked(content: bytes, sparsity: list[float], clusters: list[int]) -> Columns
     """Candidates of one network that differ in what is asked of their weights."""
     one, n = Columns.of(read(content).graph), len(sparsity)
     shapes, bits = np.repeat(one.shapes, n, axis=0), np.repeat(one.bits, n, axis=0)
-    return Columns(one.graph, shapes, bits, np.array(sparsity), np.array(clusters))
+    tensors = shapes.shape[1]
+    zeros, values = (np.repeat(np.array(a)[:, None], tensors, 1) for a in (sparsity, clusters))
+    return Columns(one.graph, shapes, bits, zeros, values)
 
 
 def cycles(columns: Columns, forms: np.ndarray | None) -> np.ndarray:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
+import keras
 import networks
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwsearch import estimation
+from hwsearch.backends import backend
+from hwsearch.board import board
+from hwsearch.codegen.formats import counted
 from hwsearch.compress.elementwise import (
     CODES,
     Elementwise,
     codebook,
     kernels,
+    lamp,
     mask,
     project,
     projected,
     scales,
+    spread,
     untreated,
 )
+from hwsearch.compress.quantize import calibrate, quantize
+from hwsearch.conversion import priced
+from hwsearch.convert import to_float_tflite
+from hwsearch.cost.columns import Columns
+from hwsearch.graph import tflite
+from hwsearch.space import Space
 
 shapes = st.sampled_from([(7, 5), (3, 3, 4, 6), (1, 1, 1, 8), (5, 2, 3), (64, 10)])
 
@@ -46,6 +60,25 @@ def test_the_smallest_go(shape, sparsity: float, seed: int) -> None:
     others = kept & ~largest.reshape(shape)
     if not kept.all() and others.any():
         assert np.abs(w[~kept]).max() <= np.abs(w[others]).min()
+
+
+@given(st.lists(shapes, min_size=1, max_size=4), st.floats(0, 0.99), st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_zeros_are_spread_by_their_scores(several, sparsity: float, seed: int) -> None:
+    arrays = [weights(shape, seed + i) * 10.0**i for i, shape in enumerate(several)]
+    shares = lamp(arrays, sparsity)
+    sizes = np.array([a.size for a in arrays])
+    gone = np.rint(shares * sizes).astype(int)
+    assert gone.sum() == round(sparsity * sizes.sum())
+    scores = []  # by the paper's words, a weight at a time
+    for array in arrays:
+        squares = array.astype(np.float64).ravel() ** 2
+        scores.append(np.sort([u / squares[squares >= u].sum() for u in squares]))
+    cut = [s[:n] for s, n in zip(scores, gone, strict=True)]
+    stay = [s[n:] for s, n in zip(scores, gone, strict=True)]
+    assert max([s.max() for s in cut if s.size], default=0) <= min(
+        [s.min() for s in stay if s.size], default=1
+    ) * (1 + 1e-9)
 
 
 @given(shapes, st.integers(0, 2**32 - 1))
@@ -127,3 +160,30 @@ def test_layers_that_do_not_train_keep_their_weights() -> None:
     model.layers[0].trainable = False
     assert model.layers[0].name not in [path for path, _ in kernels(model)]
     assert untreated(model)[0][0] == model.layers[0].name
+
+
+@pytest.mark.parametrize("wanted", [Elementwise(sparsity=0.9), Elementwise(clusters=16)])
+def test_what_is_not_treated_is_priced_in_full(wanted: Elementwise) -> None:
+    """A frozen dense layer keeps its weights: a search must not count on zeros there."""
+    layers = [
+        keras.Input((16, 16, 3)),
+        keras.layers.Conv2D(32, 3, activation="relu"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(8, activation="relu"),
+        keras.layers.Dense(64, activation="relu"),
+        keras.layers.Dense(10),
+    ]
+    model = networks.randomise(keras.Sequential(layers))
+    model.layers[2].trainable = False
+    x = np.random.default_rng(0).normal(size=(64, 16, 16, 3)).astype(np.float32)
+    space = Space(sparsity=(0.0, 0.9), clusters=(0, 16), activation_bits=(8,))
+    pricing = priced(model, board("nucleo-l4r5zi"), [x], ("aot",), space).pricing
+    ranks = pricing.ranks
+    dense = ranks.configuration([0] * len(ranks.parameters))
+    asked = replace(dense, sparsity=wanted.sparsity, clusters=wanted.clusters)
+    expected = pricing.cost(asked).flash_bytes
+    project(model, spread(model, wanted))
+    made = tflite.read(quantize(calibrate(to_float_tflite(model), [x]), 8, {}))
+    found = estimation.cost(Columns.of(made.graph, counted(made)), backend("aot"), pricing.board)
+    assert expected < pricing.cost(dense).flash_bytes - 500
+    assert found.flash_bytes == pytest.approx(expected, rel=0.02)
