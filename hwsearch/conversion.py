@@ -292,4 +292,7 @@ def _runnable(
         and {b for b in common if b in r.activation_bits} <= runs[r.name]
         and runs[r.name] & set(common)
     )
+    if 8 not in common and True in space.qat:
+        said.append("no QAT: it trains for 8-bit activations, which do not run")
+        space = replace(space, qat=(False,))
     return kept, replace(space, activation_bits=common), said

@@ -131,11 +131,18 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
 
 def trainable(space: Space, train: Samples) -> tuple[Space, list[str]]:
     """The space without methods that nothing can be trained for, and a note on them."""
-    if "differentiable" not in space.method or (train.targets and space.epochs):
+    if train.targets and space.epochs:
         return space, []
-    why = "targets" if not train.targets else "epochs"
-    note = f"differentiable pruning trains, and there are no {why}: channels are cut by saliency."
-    return replace(space, method=("structured",)), [note]
+    why, notes = "targets" if not train.targets else "epochs", []
+    if "differentiable" in space.method:
+        space = replace(space, method=("structured",))
+        notes.append(
+            f"differentiable pruning trains, and there are no {why}: channels are cut by saliency."
+        )
+    if True in space.qat:
+        space = replace(space, qat=(False,))
+        notes.append(f"QAT trains, and there are no {why}: bits are met after training alone.")
+    return space, notes
 
 
 def custom_objects(model: Any) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from pathlib import Path
 from hwsearch import space_schema
 from hwsearch.errors import SpaceError
 
+STRUCTURED_ONLY = ("schedule", "sparsity", "pattern", "clusters", "qat", "drop_blocks")
+"""What a differentiable trial does not have."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -23,7 +26,8 @@ class Space:
             iterative, agp; see ``compress/schedule.py``. Zeros come by it too.
         sparsity: shares of the weights of convolutions and dense layers that may be zero,
             rising. Only runtimes that store zeros for less gain by it (``aot``).
-        pattern: where zeros may be: any, or 2:4 (two of four in a row, a sparsity of one half).
+        pattern: where zeros may be: any, or 2:4 (two of four in a row: one half, whichever
+            sparsity above 0 is drawn with it).
         clusters: how many values the weights of such a layer may share: 16, 32, or 0, any
             number. Only runtimes that store shared values for less gain by it (``aot``).
         qat: whether a trial trains with weights and activations as they are quantized; its plain
@@ -32,7 +36,8 @@ class Space:
             layers that it refuses.
         method: structured cuts a trial's widths by saliency; differentiable takes from them only
             what share of the limits to aim at, and finds widths of that cost by gates trained
-            with the weights; see ``compress/differentiable.py``.
+            with the weights; see ``compress/differentiable.py``. Such a trial has no saliency,
+            schedule, sparsity, clusters or qat, and keeps all blocks.
         ratios: per-group draws a pruning ratio for each channel group; global draws one, the
             share of all channels that goes, the least salient first whichever group they are in.
         drop_blocks: how many residual blocks may become their shortcut alone, rising; the least
@@ -50,7 +55,8 @@ class Space:
         temperature: by which logits are divided in distillation, from 1.
 
     Raises:
-        SpaceError: a list is empty or holds what cannot be searched.
+        SpaceError: a list is empty or holds what cannot be searched, or a choice can never act
+            beside the others.
     """
 
     pruning_ratio: tuple[float, ...] = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
@@ -87,6 +93,43 @@ class Space:
                 f"rungs={self.rungs} go on from epochs={self.epochs}. Give epochs from 1, and "
                 "rungs of more."
             )
+        if said := self._idle():
+            raise SpaceError(said)
+
+    def _idle(self) -> str:
+        """Which choice can never act beside the others, and what to do; "" if there is none."""
+        if "differentiable" in self.method and 0 not in self.drop_blocks:
+            return (
+                f"drop_blocks={self.drop_blocks} leaves a differentiable trial no choice: it "
+                'keeps all blocks. Put 0 among them, or give method=("structured",).'
+            )
+        idle = [
+            f"{f.name}={getattr(self, f.name)}"
+            for f in fields(self)
+            if f.name in STRUCTURED_ONLY and getattr(self, f.name) != f.default
+        ]
+        if self.method == ("differentiable",) and idle:
+            return (
+                f"differentiable pruning trains gates alone: {', '.join(idle)} would never act. "
+                'Leave them out, or put "structured" among method.'
+            )
+        if True in self.qat and 8 not in self.activation_bits:
+            return (
+                f"qat={self.qat} would never act at activation_bits={self.activation_bits}: it "
+                "trains for 8. Put 8 among them, or leave qat out."
+            )
+        shares = [share for share in self.sparsity if share]
+        if "2:4" in self.pattern and not shares:
+            return (
+                f"pattern={self.pattern} is of zeros, and there are none. Give e.g. "
+                "sparsity=(0.0, 0.5)."
+            )
+        if self.pattern == ("2:4",) and shares != [0.5]:
+            return (
+                f"sparsity={self.sparsity} would never act: 2:4 is a sparsity of one half. Give "
+                'sparsity=(0.0, 0.5), or put "any" among pattern.'
+            )
+        return ""
 
     @property
     def ladder(self) -> tuple[int, ...]:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from hwsearch.board import board
 from hwsearch.compress.saliency import Evidence, keep, saliency
-from hwsearch.conversion import priced
+from hwsearch.conversion import _runnable, priced
 from hwsearch.graph import keras_channels
 from hwsearch.space import Space
 from tests import networks
+
+
+class Sixteen:
+    """A runtime that refuses 8-bit activations of this model."""
+
+    name, activation_bits = "sixteen", (8, 16)
+
+    def refusals(self, graph: Any) -> list[str]:
+        return ["not these"] if graph == 8 else []
+
 
 BOARD = board("nucleo-l4r5zi")
 
@@ -56,3 +68,9 @@ def test_fewer_blocks_than_asked_for_are_said() -> None:
     found = priced(model, BOARD, networks.random_inputs(model, batch=4), ("tflm",), space)
     assert found.space.drop_blocks == (0,)
     assert any("0 residual blocks can be dropped" in note for note in found.notes)
+
+
+def test_qat_is_left_out_where_8_bits_do_not_run() -> None:
+    found, space, notes = _runnable((Sixteen(),), Space(qat=(False, True)), {8: 8, 16: 16})
+    assert len(found) == 1 and space.activation_bits == (16,) and space.qat == (False,)
+    assert any("no QAT" in note for note in notes)

@@ -127,6 +127,8 @@ def test_gates_are_told_what_they_lack(model: keras.Model, tmp_path: Path) -> No
         hwsearch.Space(method=space.method, epochs=0), Samples(TRAIN[:1], TRAIN[1:])
     )
     assert bare.method == ("structured",) and "no epochs" in said[0]
+    bare, said = trainable(hwsearch.Space(qat=(False, True)), Samples(TRAIN[:1]))
+    assert bare.qat == (False,) and "no targets" in said[0]
 
 
 def test_without_data_the_original_is_the_target(model: keras.Model, tmp_path: Path) -> None:

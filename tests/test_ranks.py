@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hwsearch.backends import backend
 from hwsearch.compress.saliency import ranked_together
 from hwsearch.configuration import Configuration
 from hwsearch.errors import SpaceError
-from hwsearch.layout import Layout
+from hwsearch.layout import Depth, Layout
 from hwsearch.ranks import Ranks, as_row
 from hwsearch.record import from_json, to_json
 from hwsearch.space import Space
@@ -50,23 +51,37 @@ def ranks(space: Space | None = None, **changes) -> Ranks:
     return Ranks(space, replace(LAYOUT, together=(table,) * len(space.saliency)), RUNTIMES)
 
 
-spaces = st.builds(
-    Space,
-    pruning_ratio=st.sampled_from([(0.0,), (0.0, 0.5), (0.0, 0.25, 0.5, 0.75), (0.9,)]),
-    multiple_of=st.sampled_from([(1,), (4,), (1, 4), (8, 2)]),
-    saliency=st.sampled_from([("l1",), ("l1", "l2", "random")]),
-    schedule=st.sampled_from([("one-shot",), ("agp", "one-shot", "iterative")]),
-    method=st.sampled_from(
-        [("structured",), ("differentiable",), ("structured", "differentiable")]
-    ),
-    ratios=st.sampled_from([("per-group",), ("global",), ("per-group", "global")]),
-    sparsity=st.sampled_from([(0.0,), (0.0, 0.5, 0.9), (0.7,)]),
-    pattern=st.sampled_from([("any",), ("2:4",), ("any", "2:4"), ("2:4", "any")]),
-    clusters=st.sampled_from([(0,), (16,), (0, 16, 32)]),
-    qat=st.sampled_from([(False,), (True,), (False, True)]),
-    trainer=st.sampled_from([("keras",), ("tfmot", "keras")]),
-    weight_bits=st.sampled_from([(8,), (4,), (8, 4), (4, 8)]),
-    activation_bits=st.sampled_from([(8,), (8, 16), (16, 8)]),
+def built(choices: dict[str, Any]) -> Space | None:
+    """The space, None where one of its choices can never act."""
+    try:
+        return Space(**choices)
+    except SpaceError as error:
+        assert "would never act" in str(error) or "there are none" in str(error)
+        return None
+
+
+spaces = (
+    st.fixed_dictionaries(
+        {
+            "pruning_ratio": st.sampled_from([(0.0,), (0.0, 0.5), (0.0, 0.25, 0.5, 0.75), (0.9,)]),
+            "multiple_of": st.sampled_from([(1,), (4,), (1, 4), (8, 2)]),
+            "saliency": st.sampled_from([("l1",), ("l1", "l2", "random")]),
+            "schedule": st.sampled_from([("one-shot",), ("agp", "one-shot", "iterative")]),
+            "method": st.sampled_from(
+                [("structured",), ("differentiable",), ("structured", "differentiable")]
+            ),
+            "ratios": st.sampled_from([("per-group",), ("global",), ("per-group", "global")]),
+            "sparsity": st.sampled_from([(0.0,), (0.0, 0.5, 0.9), (0.7,)]),
+            "pattern": st.sampled_from([("any",), ("2:4",), ("any", "2:4"), ("2:4", "any")]),
+            "clusters": st.sampled_from([(0,), (16,), (0, 16, 32)]),
+            "qat": st.sampled_from([(False,), (True,), (False, True)]),
+            "trainer": st.sampled_from([("keras",), ("tfmot", "keras")]),
+            "weight_bits": st.sampled_from([(8,), (4,), (8, 4), (4, 8)]),
+            "activation_bits": st.sampled_from([(8,), (8, 16), (16, 8)]),
+        }
+    )
+    .map(built)
+    .filter(lambda space: space is not None)
 )
 
 
@@ -261,3 +276,15 @@ def test_what_gates_find_is_the_leaf_that_was_asked_for() -> None:
         assert (leaf.asked is None) == same and (leaf.digest == asked.digest) == same
     assert replace(asked, method="structured").structure != asked.structure
     assert replace(asked, activation_bits=16).structure != asked.structure, "costs set the gates"
+
+
+def test_gates_keep_all_blocks() -> None:
+    """They are trained on the whole network, so its costs are those of the whole."""
+    every = Depth((), (0, 1, 2), ("a", "b", "c"), (0, 1, 2), (0, 3, 5))
+    fewer = Depth(("sum",), (0, 2), ("a", "c"), (0, 2), (0, 4))
+    space = Space(method=METHODS, drop_blocks=(0, 1))
+    found = Ranks(space, replace(LAYOUT, depths=(every, fewer)), RUNTIMES)
+    rows = found.random(np.random.default_rng(0), 60)
+    made = found.configurations(found.decode(rows))
+    assert {c.dropped for c in made if c.method == "structured"} == {(), ("sum",)}
+    assert {c.dropped for c in made if c.method == "differentiable"} == {()}

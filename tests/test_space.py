@@ -40,6 +40,34 @@ def test_rungs_go_on_from_the_epochs_of_a_trial() -> None:
             Space(epochs=epochs, rungs=(2, 4))
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"method": ("structured", "differentiable"), "drop_blocks": (1, 2)}, "Put 0 among"),
+        ({"method": ("differentiable",), "drop_blocks": (1,)}, "Put 0 among"),
+        ({"method": ("differentiable",), "drop_blocks": (0, 1)}, r"drop_blocks=\(0, 1\) would"),
+        ({"method": ("differentiable",), "sparsity": (0.9,), "clusters": (16,), "qat": (True,)},
+         r"sparsity=\(0.9,\), clusters=\(16,\), qat=\(True,\) would never act"),
+        ({"method": ("differentiable",), "schedule": ("agp",)}, "schedule="),
+        ({"qat": (False, True), "activation_bits": (16,)}, "trains for 8"),
+        ({"pattern": ("any", "2:4")}, r"sparsity=\(0.0, 0.5\)"),
+        ({"pattern": ("2:4",), "sparsity": (0.9,)}, "one half"),
+        ({"pattern": ("2:4",), "sparsity": (0.0, 0.5, 0.9)}, "one half"),
+    ],
+)  # fmt: skip
+def test_choices_that_can_never_act(changes, says: str) -> None:
+    with pytest.raises(SpaceError, match=says):
+        Space(**changes)
+
+
+def test_choices_that_act_in_some_trials() -> None:
+    both = ("structured", "differentiable")
+    Space(method=both, drop_blocks=(0, 1), sparsity=(0.9,), qat=(True,), schedule=("agp",))
+    Space(qat=(True,), activation_bits=(8, 16))
+    Space(pattern=("2:4",), sparsity=(0.0, 0.5))
+    Space(pattern=("any", "2:4"), sparsity=(0.9,))
+
+
 def test_lists_become_tuples() -> None:
     assert Space(pruning_ratio=[0, 0.5]).pruning_ratio == (0, 0.5)  # type: ignore[arg-type]
 

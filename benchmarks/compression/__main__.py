@@ -1,8 +1,9 @@
 """Measure what is missing, print the table: ``make bench-compression``.
 
 ``QUICK=1`` measures one random kept cell of each task again and compares; ``TASKS=lenet5,vgg``
-and ``METHODS=l2,differentiable`` and ``LEVELS=0.7`` name some, ``HOURS=2`` ends after so long (what was measured
-stays). Every cell is measured once, then what the claims rest on with two seeds more.
+and ``METHODS=l2,differentiable`` and ``LEVELS=0.7`` name some, ``HOURS=2`` ends after so long
+(what was measured stays). Every cell is measured once, then what the claims rest on with two seeds
+more.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def cells(tasks: list[str], methods: list[str], only: list[float]) -> list[Cell]
     for task in tasks:
         for method in methods:
             levels = (0.0,) if method in WHOLE else ZEROS if method == "zeros" else LEVELS
-            found += [Cell(task, method, level, 0) for level in levels if level in only or not only]
+            levels = tuple(level for level in levels if level in only or not only)
+            found += [Cell(task, method, level, 0) for level in levels]
     return found
 
 
