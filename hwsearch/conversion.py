@@ -182,8 +182,10 @@ def _zeros(
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[bool, ...]]:
     """Per sparsity of the space the share of zeros of each operator of the layout; whether its
     weights are those of a layer that gets zeros and shared values."""
-    known = kernels_of(model, whole.calibration.model, op_indexes)
-    paths = {id(variable): path for path, variable in kernels(model)}
+    found_kernels = kernels(model)
+    variables = [variable for _, variable in found_kernels]
+    known = kernels_of(variables, whole.calibration.model, op_indexes)
+    paths = {id(variable): path for path, variable in found_kernels}
     of = [paths[id(known[op])] if op in known else None for op in op_indexes]
     found = (spread(model, Elementwise(sparsity=share)) for share in space.sparsity)
     zeros = (tuple(0.0 if p is None else w.of(p).sparsity for p in of) for w in found)

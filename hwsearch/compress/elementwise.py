@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwsearch.compress.rounding import matrices
 from hwsearch.cost.columns import Ints
 from hwsearch.graph import keras_channels
 from hwsearch.graph.keras_channels import KINDS
@@ -113,14 +114,7 @@ def lamp(arrays: Sequence[Weights], sparsity: float) -> NDArray[np.float64]:
 
 def untreated(model: Any) -> list[tuple[str, str]]:
     """(path, kind) of each layer that has matrices of weights and is not treated."""
-    treated = {path for path, _ in kernels(model)}
-    return [
-        (path, type(layer).__name__)
-        for path, layer in keras_channels.layers(model)
-        if path not in treated
-        and not keras_channels.is_model(layer)
-        and any(len(weight.shape) > 1 for weight in getattr(layer, "weights", ()))
-    ]
+    return matrices(model, {id(variable) for _, variable in kernels(model)})
 
 
 def mask(weights: Weights, sparsity: float, pattern: str = "any") -> NDArray[np.bool_]:

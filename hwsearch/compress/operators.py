@@ -7,26 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from hwsearch.compress.elementwise import kernels
 from hwsearch.graph.tflite import TfliteModel
 
 SAME = 1e-4
 """Two kernels are the same when no weight differs by more of its channel's largest."""
 
 
-def kernels_of(model: Any, float_tflite: TfliteModel, ops: Iterable[int]) -> dict[int, Any]:
+def kernels_of(
+    variables: Iterable[Any], float_tflite: TfliteModel, ops: Iterable[int]
+) -> dict[int, Any]:
     """By operator its kernel, a Keras variable; those for which none is found are left out.
 
     A kernel is known by its weights. Conversion may have folded a BatchNormalization in: weights
     are compared up to a factor of each output channel.
 
     Args:
-        model: the Keras model.
-        float_tflite: what it was converted to, with the same weights.
+        variables: kernels of the Keras model, outputs last.
+        float_tflite: what the model was converted to, with the same weights.
         ops: indexes of operators with weights.
     """
-    known = [(variable, _shape_free(np.moveaxis(variable.numpy(), -1, 0)))
-             for _, variable in kernels(model)]  # fmt: skip
+    known = [(v, _shape_free(np.moveaxis(v.numpy(), -1, 0))) for v in variables]
     found = {}
     for op in ops:
         own = _shape_free(float_tflite.constant(float_tflite.graph.ops[op].inputs[1]))

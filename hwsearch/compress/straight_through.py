@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from hwsearch.compress.elementwise import CODES, Elementwise, codebook, kernels, mask, project
 from hwsearch.compress.fake_quantize import FakeQuantize
+from hwsearch.compress.rounding import Rounded, rounded
 from hwsearch.compress.schedule import SCHEDULES
 from hwsearch.data import Samples
 from hwsearch.train import FineTuned, estimate_statistics, fine_tune
@@ -88,19 +89,30 @@ def train(model: Any, data: Samples, loss: Any, plan: Plan, **settings: Any) -> 
 
 
 class _Kernel:
-    """A kernel, what it is projected by, and the unprojected weights that steps are taken by."""
+    """A kernel, what it is projected by, and the unprojected weights that steps are taken by.
 
-    def __init__(self, path: str, variable: Any, plan: Plan) -> None:
-        self.path, self.variable, self.wanted = path, variable, plan.wanted
-        self.bits = (plan.bits or {}).get(id(variable), 8) if plan.wanted.qat else 0
+    Args:
+        kernel: the kernel.
+        plan: what to do.
+        treated: whether it gets zeros and shared values; else it is rounded alone.
+    """
+
+    def __init__(self, kernel: Rounded, plan: Plan, treated: bool) -> None:
+        variable, wanted = kernel.variable, plan.wanted
+        self.path, self.variable = kernel.path, variable
+        self.wanted = wanted if treated else Elementwise(qat=wanted.qat)
+        self.bits = (plan.bits or {}).get(id(variable), 8) if wanted.qat else 0
         # A runtime has one scale for the whole of a 4-bit dense layer, else one a channel.
         self.whole = self.bits == 4 and len(variable.shape) == 2
+        self.within = (0, 1) if self.whole else kernel.within
         self.free = tf.Variable(variable.value, trainable=False)
         self.mask = tf.Variable(tf.ones(variable.shape), trainable=False)
         self.codes = tf.Variable(tf.range(CODES + 1, dtype=tf.float32), trainable=False)
 
     def draw(self, wanted: Elementwise) -> None:
         """A new mask and codebook."""
+        if not (self.wanted.sparsity or self.wanted.clusters):
+            return
         weights, wanted = self.free.numpy(), wanted.of(self.path)
         kept = mask(weights, wanted.sparsity, wanted.pattern)
         self.mask.assign(kept.astype(np.float32))
@@ -113,8 +125,7 @@ class _Kernel:
         weights = self.free
         if not (self.wanted.clusters or self.bits):
             return weights
-        axes = None if self.whole else list(range(len(weights.shape) - 1))
-        most = tf.reduce_max(tf.abs(weights), axis=axes, keepdims=True)
+        most = tf.reduce_max(tf.abs(weights), axis=self.within, keepdims=True)
         most = tf.where(most > 0, most, tf.ones_like(most))
         if self.bits == 4:
             return tf.round(weights / most * 7) * most / 7
@@ -131,7 +142,12 @@ class _StraightThrough(keras.Model):  # type: ignore[misc]
         super().__init__()
         self.core, self.plan, self.steps, self.done = core, plan, steps, 0
         self.every = max(1, steps // REDRAWN)
-        self.found = tuple(_Kernel(path, variable, plan) for path, variable in kernels(model))
+        treated = {id(variable) for _, variable in kernels(model)}
+        self.found = tuple(
+            _Kernel(kernel, plan, id(kernel.variable) in treated)
+            for kernel in rounded(model)
+            if plan.wanted.qat or id(kernel.variable) in treated
+        )
         self.rounded = FakeQuantize(core) if plan.wanted.qat else None
         self._draw()
 

@@ -10,6 +10,7 @@ from hwsearch import train
 from hwsearch.compress import straight_through, tfmot
 from hwsearch.compress.elementwise import Elementwise, project, untreated
 from hwsearch.compress.operators import kernels_of
+from hwsearch.compress.rounding import left_float, rounded
 from hwsearch.convert import to_float_tflite
 from hwsearch.data import Samples
 from hwsearch.errors import RefusedError
@@ -60,6 +61,8 @@ class Tuning:
                 notes.append(f"tfmot refused: {error}. Trained with Keras 3 instead")
             else:
                 return replace(tuned, notes=(*notes, *tuned.notes))
+        if self.wanted.qat and (left := _named(left_float(model))):
+            notes.append(f"QAT does not round the weights of {left}: quantized after training")
         plan = straight_through.Plan(self.wanted, self.schedule, begin / total, end, bits)
         tuned = straight_through.train(
             model, self.data, self.loss, plan, epochs=epochs, **self.settings
@@ -81,7 +84,7 @@ class Tuning:
         if not (self.wanted.qat and self.low):
             return {}, []
         content = tflite.read(to_float_tflite(model))
-        found = kernels_of(model, content, self.low)
+        found = kernels_of((r.variable for r in rounded(model)), content, self.low)
         missing = [op for op in self.low if op not in found]
         notes = [
             f"no QAT at 4 bits for operator {op} ({content.graph.ops[op].kind}): none of the "
@@ -92,7 +95,11 @@ class Tuning:
 
     def _left_out(self, model: Any) -> list[str]:
         """What of a network stays as it is."""
-        layers = ", ".join(f"{path} ({kind})" for path, kind in untreated(model))
+        layers = _named(untreated(model))
         if not layers or not (self.wanted.sparsity or self.wanted.clusters):
             return []
         return [f"only convolutions and dense layers get zeros or shared values, not {layers}"]
+
+
+def _named(layers: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{path} ({kind})" for path, kind in layers)

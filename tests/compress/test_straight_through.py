@@ -9,13 +9,15 @@ import pytest
 from hwsearch.compress import straight_through
 from hwsearch.compress.elementwise import CODES, Elementwise, kernels, project, scales
 from hwsearch.compress.quantize import calibrate, quantize
+from hwsearch.compress.rounding import rounded
 from hwsearch.compress.straight_through import Plan
 from hwsearch.compress.tuning import Tuning
 from hwsearch.convert import to_float_tflite
 from hwsearch.data import Samples
 from hwsearch.graph import tflite
-from tests import digits
+from tests import digits, networks
 
+WEIGHTED = ("conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv")
 SETTINGS = {"learning_rate": 2e-3, "batch_size": 64, "samples": 0, "seed": 0}
 
 
@@ -103,6 +105,73 @@ def test_qat_puts_weights_on_the_grid_of_their_bits(trained) -> None:
         else:
             steps = values / scales(values) * 7
         np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+
+
+def noise(model: keras.Model, count: int = 64) -> Samples:
+    rng = np.random.default_rng(0)
+    (made,) = (tuple(t.shape[1:]) for t in model.outputs)
+    targets = (rng.normal(size=(count, *made)).astype(np.float32),)
+    return Samples(tuple(networks.random_inputs(model, count)), targets)
+
+
+def off_the_grid(model: keras.Model, data: Samples, low=None) -> dict[str, float]:
+    """By kind of operator how far its weights are from those of the artefact at most, in steps."""
+    found = calibrate(to_float_tflite(model), data.inputs)
+    artefact = tflite.read(quantize(found, 8, low or {}))
+    off: dict[str, float] = {}
+    pairs = ([op for op in m.graph.ops if op.kind in WEIGHTED] for m in (found.model, artefact))
+    for exact, op in zip(*pairs, strict=True):
+        scales = artefact.quantization[op.inputs[1]]
+        shape = [1] * len(artefact.graph.tensors[op.inputs[1]].shape)
+        shape[scales.axis] = scales.scale.size
+        steps = found.model.constant(exact.inputs[1]) / scales.scale.reshape(shape)
+        worst = float(np.abs(steps - artefact.constant(op.inputs[1])).max())
+        off[op.kind] = max(off.get(op.kind, 0.0), worst)
+    return off
+
+
+@pytest.mark.parametrize("build", [networks.separable, networks.conv1d])
+def test_qat_rounds_every_kernel_that_the_artefact_rounds(build) -> None:
+    """Depthwise, separable and transposed ones, and those of layers that do not train."""
+    model = networks.randomise(build())
+    data = noise(model)
+    weighted = [x for x in model.layers if "kernel" in [w.name for w in x.weights]]
+    weighted[0].trainable = False
+    found = Tuning(data, "mse", SETTINGS, Elementwise(qat=True), "one-shot", 1, {})(model, 1)
+    assert found.notes == ()
+    off = off_the_grid(model, data)
+    assert "depthwise_conv_2d" in off and max(off.values()) < 0.01
+
+
+def test_zeros_leave_what_is_rounded_alone() -> None:
+    layers = [
+        keras.Input((6, 6, 2)),
+        keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
+        keras.layers.BatchNormalization(),
+        keras.layers.Conv2D(3, 3),
+    ]
+    model = networks.randomise(keras.Sequential(layers))
+    wanted = Elementwise(sparsity=0.5, clusters=16, qat=True)
+    Tuning(noise(model), "mse", SETTINGS, wanted, "one-shot", 1, {})(model, 1)
+    treated = {id(variable) for _, variable in kernels(model)}
+    for kernel in rounded(model):
+        shares = float((kernel.variable.numpy() == 0).mean())
+        assert (shares > 0.4) == (id(kernel.variable) in treated)
+
+
+def test_qat_says_which_weights_it_does_not_round() -> None:
+    inputs = keras.Input((6,))
+    x = keras.layers.Embedding(10, 4, name="words")(inputs)
+    x = keras.layers.LSTM(3, name="memory", unroll=True)(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.PReLU()(x)))
+    rng = np.random.default_rng(0)
+    data = Samples(
+        (rng.integers(0, 10, (32, 6)).astype(np.float32),),
+        (rng.normal(size=(32, 2)).astype(np.float32),),
+    )
+    found = Tuning(data, "mse", SETTINGS, Elementwise(qat=True), "one-shot", 1, {})(model, 1)
+    (note,) = found.notes
+    assert "words (Embedding), memory (LSTM)" in note and "PReLU" not in note
 
 
 @pytest.mark.slow
