@@ -77,8 +77,8 @@ bench-formats: install
 bench-search: install
 	$(BIN)/python -m benchmarks.search $(SEARCH)
 
-# Hours: goes on where it stopped. QUICK=1 measures a random cell of each task again; SEEDS, TASKS,
-# METHODS and HOURS narrow it: see benchmarks/compression/__main__.py. Needs espeak-ng.
+# Hours: goes on where it stopped, writes docs/compression-benchmark.md. QUICK=1 measures a random
+# cell of each task again; TASKS, METHODS, LEVELS, SEEDS and HOURS narrow it. Needs espeak-ng.
 bench-compression: install
 	$(BIN)/python -m benchmarks.compression
 

@@ -1,9 +1,9 @@
-"""Measure what is missing, print the table: ``make bench-compression``.
+"""Measure what is missing, print the table, write docs/: ``make bench-compression``.
 
-``QUICK=1`` measures one random kept cell of each task again and compares; ``TASKS=lenet5,vgg``
-and ``METHODS=l2,differentiable`` and ``LEVELS=0.7`` name some, ``HOURS=2`` ends after so long
-(what was measured stays). Every cell is measured once, then what the claims rest on with two seeds
-more.
+``QUICK=1`` measures one random kept cell of each task again and compares; ``TASKS=lenet5,vgg``,
+``METHODS=l2,differentiable`` and ``LEVELS=0.7`` name some, ``HOURS=2`` ends after so long (what
+was measured stays), ``SEEDS=1`` leaves out the last part: every cell is measured once, then what
+the claims rest on with two seeds more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.compression.cells import Cell, Outcome, keep, kept, load
 from benchmarks.compression.methods import LEVELS, METHODS, WHOLE, ZEROS
 from benchmarks.compression.tasks import TASKS
 
-SEEDS = 3
+SEEDS = int(os.environ.get("SEEDS", "3"))
 """Of the cells that a claim rests on."""
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hwsearch", "compression")
@@ -34,8 +34,9 @@ def cells(tasks: list[str], methods: list[str], only: list[float]) -> list[Cell]
     for task in tasks:
         for method in methods:
             levels = (0.0,) if method in WHOLE else ZEROS if method == "zeros" else LEVELS
-            levels = tuple(level for level in levels if level in only or not only)
-            found += [Cell(task, method, level, 0) for level in levels]
+            found += [
+                Cell(task, method, level, 0) for level in levels if level in only or not only
+            ]
     return found
 
 
@@ -106,12 +107,15 @@ def main() -> int:
     if os.environ.get("QUICK"):
         return again(wanted)
     measure(wanted, hours)
-    while more := unconfirmed(wanted):
+    while SEEDS > 1 and (more := unconfirmed(wanted)):
         if not measure(more, hours - (time.monotonic() - started) / 3600):
             break
-    found = results.points(kept())
+    outcomes = list(kept())
+    found = results.points(outcomes)
     print(f"\n{results.table(found)}\n\n{results.claims(found)}\n")
-    print("drawn:", *(path.name for path in results.draw(found)))
+    machines = ", ".join(sorted({outcome.machine for outcome in outcomes}))
+    results.PAGE.write_text(results.page(found, results.draw(found), machines))
+    print(f"written: {results.PAGE.name} and its figures")
     return 0
 
 
