@@ -116,7 +116,8 @@ class Bench:
         state = hashlib.sha256()
         for weights in self.model.get_weights():
             state.update(np.ascontiguousarray(weights).tobytes())
-        settings = [cell.task, cell.method, cell.level, cell.seed, self.task.tuned, RATE, BATCH]
+        settings = [cell.task, cell.method, cell.level, cell.seed, self.task.tuned, RATE, BATCH,
+                    Space().distillation, Space().temperature]  # fmt: skip
         return digest(state.hexdigest(), settings)
 
     def deployed(self, model: keras.Model, bits: dict[int, int] | None = None) -> bytes:

@@ -27,7 +27,7 @@ from hwsearch.train import fine_tune
 LEVELS = (0.5, 0.7, 0.85)
 """Shares of each group's channels that the budget takes away."""
 
-ZEROS = (0.7, 0.8, 0.92, 0.975)
+ZEROS = (0.72, 0.8, 0.905, 0.97)
 """Shares of weights that ``zeros`` sets to 0, at the original's widths."""
 
 WHOLE = ("original", "values", "int4", "int4-qat")
@@ -145,6 +145,7 @@ METHODS: dict[str, Method] = {
     "int4": partial(elementwise, Elementwise(), False, True),
     "int4-qat": partial(elementwise, Elementwise(qat=True), False, True),
     "l2+zeros": partial(elementwise, Elementwise(sparsity=0.7), True, False),
+    "l2+zeros90": partial(elementwise, Elementwise(sparsity=0.9), True, False),
     "l2+values": partial(elementwise, Elementwise(clusters=16), True, False),
     "l2+int4": partial(elementwise, Elementwise(), True, True),
     "l2+int4-qat": partial(elementwise, Elementwise(qat=True), True, True),
