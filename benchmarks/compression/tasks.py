@@ -123,7 +123,7 @@ TASKS = {
     for task in (
         Task("anomaly", autoencoder, motors, "mse", _detection, 40, 30, 4e-3),
         Task("lenet5", networks.lenet5, clothes, _LABELS, "accuracy", 15, 12),
-        Task("ds_cnn", ds_cnn, spoken, _LABELS, "accuracy", 15, 16),
+        Task("ds_cnn", ds_cnn, spoken, _LABELS, "accuracy", 15, 40),
         Task("lenet_large", networks.lenet_large, clothes, _LABELS, "accuracy", 8, 10, 1e-3),
         Task("resnet8", networks.resnet8, clothes, _LABELS, "accuracy", 12, 10),
         Task("vgg", networks.vgg, clothes, _LABELS, "accuracy", 10, 16),
