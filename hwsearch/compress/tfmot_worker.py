@@ -111,8 +111,8 @@ class Training:
         losses = [keras.saving.deserialize_keras_object(one) for one in job["losses"]]
         self.losses = [_plain(loss) for loss in losses]
         teacher = job.get("teacher")
-        if teacher is not None and all(y.ndim <= 2 for y in targets):
-            outputs = _arrays(teacher["outputs"])
+        outputs = [] if teacher is None else _arrays(teacher["outputs"])
+        if teacher is not None and all(a.ndim <= 2 for a in (*targets, *outputs)):
             widths = [1 if y.ndim == 1 else y.shape[1] for y in targets]
             self.targets = [_Beside(y, o) for y, o in zip(targets, outputs, strict=True)]
             self.losses = [
@@ -121,7 +121,7 @@ class Training:
             ]
         elif teacher is not None:
             self.notes.append(
-                "no distillation in tfmot's process: targets have more than one axis"
+                "no distillation in tfmot's process: targets or outputs have more than one axis"
             )
 
     def fit(self, model: Any, epochs: int, callbacks: list[Any]) -> list[float]:

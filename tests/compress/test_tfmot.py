@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from hwsearch.compress import tfmot
+from hwsearch.compress import tfmot, tfmot_worker
 from hwsearch.compress.elementwise import Elementwise, kernels
 from hwsearch.compress.tuning import Tuning
 from hwsearch.data import Samples
@@ -139,6 +139,22 @@ def test_what_tfmot_refuses_is_trained_by_keras() -> None:
     assert "p_re_lu" in note.lower() or "prelu" in note.lower()
 
 
+def test_labels_of_a_series_are_not_distilled_and_it_says_so(tmp_path) -> None:
+    """Targets [n, steps] beside outputs [n, steps, classes] are no array."""
+    np.save(tmp_path / "said.npy", np.ones((8, 5, 3), np.float32))
+    kind = {"kinds": ["softmax"], "weight": 0.5, "temperature": 2.0}
+    job = {
+        "seed": 0, "samples": 0, "batch_size": 4,
+        "losses": [keras.saving.serialize_keras_object(keras.losses.get(LOSS))],
+        "teacher": {"outputs": [str(tmp_path / "said.npy")], **kind},
+    }  # fmt: skip
+    labels = np.zeros((8, 5), np.int64)
+    made = tfmot_worker.Training(job, [np.ones((8, 5, 2))], [labels])
+    assert made.targets[0] is labels
+    (note,) = made.notes
+    assert "no distillation" in note
+
+
 class Own(keras.layers.Layer):
     """A layer that Keras does not have."""
 
@@ -169,7 +185,7 @@ def test_what_is_refused_at_once(changes, says: str) -> None:
 
 OWNER = """
 import os, subprocess, sys
-from hwsearch.compress import tfmot
+from hwsearch.compress import tfmot, tfmot_worker
 process = subprocess.Popen
 def told(*a, **k):
     made = process(*a, **k)
