@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -51,13 +52,42 @@ def losses(model: Any, loss: Any) -> list[Any]:
     """The loss of each output of a model, in order, from what ``model.compile`` takes."""
     import keras
 
-    count = len(model.outputs)
     if isinstance(loss, Mapping):
-        named = keras_channels.functional(model).output
-        order = sorted(named) if isinstance(named, Mapping) else model.output_names
-        return [keras.losses.get(loss[name]) for name in order]
-    listed = list(loss) if isinstance(loss, list | tuple) else [loss] * count
+        return [keras.losses.get(loss[name]) for name in _order(model)]
+    listed = list(loss) if isinstance(loss, list | tuple) else [loss] * len(model.outputs)
     return [keras.losses.get(one) for one in listed]
+
+
+def first(model: Any, loss: Any) -> Any:
+    """The loss of a model's first output, as it was given."""
+    if isinstance(loss, Mapping):
+        return loss.get(_order(model)[0])
+    return loss[0] if isinstance(loss, list | tuple) and loss else loss
+
+
+def _order(model: Any) -> list[str]:
+    """Names of the outputs, in the order of ``model.outputs``."""
+    named = keras_channels.functional(model).output
+    return sorted(named) if isinstance(named, Mapping) else list(model.output_names)
+
+
+def aligned(loss: Any) -> Any:
+    """One of :func:`losses` as training calls it: where targets [n] meet outputs [n, 1], a plain
+    function would refuse, or compare each with each."""
+    import keras
+    from keras.src.losses.losses import LossFunctionWrapper
+
+    return loss if isinstance(loss, keras.losses.Loss) else LossFunctionWrapper(loss)
+
+
+def name_of(loss: Any) -> str:
+    """What Keras calls a loss: of its own classes by the class, as instances may have any name."""
+    if isinstance(loss, str):
+        return loss
+    own = [c.__name__ for c in type(loss).__mro__ if c.__module__.startswith("keras.src.losses")]
+    if own and own[0] not in ("Loss", "LossFunctionWrapper"):
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", own[0]).lower()
+    return str(getattr(loss, "name", getattr(loss, "__name__", type(loss).__name__)))
 
 
 def kinds(model: Any, loss: Any) -> tuple[tuple[Kind, ...], str]:
@@ -66,7 +96,7 @@ def kinds(model: Any, loss: Any) -> tuple[tuple[Kind, ...], str]:
     for one in losses(model, loss):
         config = one.get_config() if hasattr(one, "get_config") else {}
         logits = bool(config.get("from_logits", False))
-        name = str(getattr(one, "name", getattr(one, "__name__", type(one).__name__)))
+        name = name_of(one)
         if name in CLASSES:
             found.append("logits" if logits else "softmax")
         elif name in BINARY:

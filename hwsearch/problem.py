@@ -17,6 +17,7 @@ from hwsearch.compress.saliency import Evidence
 from hwsearch.conversion import priced
 from hwsearch.convert import lambdas, load_model, names, save_model
 from hwsearch.data import Port, Samples, generated, samples
+from hwsearch.distillation import first, name_of
 from hwsearch.errors import DataError
 from hwsearch.graph import keras_channels
 from hwsearch.metric import ALIASES, OF_LOSS, PER_SAMPLE, Metric, Mode, metric
@@ -211,10 +212,10 @@ def parts(
         kept, train = train.take(np.sort(order[:count])), train.take(np.sort(order[count:]))
         notes.append(f"no validation_data: {count:,} samples of data were held out for it.")
     for part, what in ((train, "data"), (kept, "validation_data")):
-        _check_targets(part, outputs, loss, what)
+        _check_targets(part, outputs, _first_loss(model, loss), what)
     if given.test_data is not None:
         report, search = samples(given.test_data, inputs, outputs, "test_data"), kept
-        _check_targets(report, outputs, loss, "test_data")
+        _check_targets(report, outputs, _first_loss(model, loss), "test_data")
     else:
         search, report = kept.split(given.seed)
     if len(train) < CALIBRATION_SAMPLES:
@@ -256,7 +257,7 @@ def _goals(model: Any, given: Given, train: Samples) -> tuple[Any, Metric, list[
         wanted = next((m for m in named if m in known), None)
         if listed and wanted is None:
             notes.append(f"the compiled metrics {named} are not known here; give metric=.")
-    of_loss = OF_LOSS.get(str(_name_of(loss)))
+    of_loss = OF_LOSS.get(_first_loss(model, loss))
     if wanted is None or (wanted in ("accuracy", "acc") and of_loss == "binary_accuracy"):
         wanted = of_loss or wanted
     if wanted == "binary_accuracy" and given.metric is None and not _is_binary(train):
@@ -284,27 +285,20 @@ def _is_binary(data: Samples) -> bool:
     return bool(data.targets) and bool(np.isin(data.targets[0], (0, 1)).all())
 
 
-def _name_of(loss: Any) -> Any:
-    if isinstance(loss, list | tuple) and loss:
-        loss = loss[0]
-    if isinstance(loss, dict) and loss:
-        loss = next(iter(loss.values()))
-    aliases = {"mean_squared_error": "mse", "mean_absolute_error": "mae"}
-    name = (
-        loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", None))
-    )
-    return aliases.get(str(name), name)
+def _first_loss(model: Any, loss: Any) -> str:
+    """Name of the loss of the first output, the one that is scored."""
+    name = name_of(first(model, loss))
+    return {"mean_squared_error": "mse", "mean_absolute_error": "mae"}.get(name, name)
 
 
-def _check_targets(data: Samples, outputs: list[Port], loss: Any, what: str) -> None:
-    """Nothing, if the targets suit the loss.
+def _check_targets(data: Samples, outputs: list[Port], name: str, what: str) -> None:
+    """Nothing, if the first output's targets suit its loss.
 
     Raises:
         DataError: they are missing, of another shape, or classes that the model does not have.
     """
     if not data.targets:
         raise DataError(f"{what} has no targets. Give {what}=(x, y); an autoencoder's y is its x.")
-    name = str(_name_of(loss))
     target, shape = data.targets[0], outputs[0].shape
     if name == "sparse_categorical_crossentropy":
         if target.shape[1:] not in (shape[:-1], (*shape[:-1], 1)):

@@ -58,6 +58,7 @@ def network(*activations: str | None) -> keras.Model:
         (keras.losses.CategoricalCrossentropy(label_smoothing=0.1), "softmax"),
         ("binary_crossentropy", "sigmoid"),
         (keras.losses.BinaryCrossentropy(from_logits=True), "binary logits"),
+        (keras.losses.SparseCategoricalCrossentropy(name="main"), "softmax"),
     ],
 )
 def test_kinds(loss, expected: str) -> None:

@@ -228,6 +228,23 @@ def test_what_a_metric_means_follows_from_the_loss() -> None:
     assert metric("accuracy", None).score([right], [1 - right], "").value == 0
 
 
+def test_losses_by_name_are_those_of_the_outputs_in_their_order() -> None:
+    inputs = keras.Input((6,))
+    z = keras.layers.Dense(3, activation="softmax", name="z")(inputs)
+    c = keras.layers.Dense(1, activation="sigmoid", name="c")(inputs)
+    rng = np.random.default_rng(0)
+    x, classes, bits = rng.normal(size=(16, 6)), rng.integers(0, 3, 16), rng.integers(0, 2, 16)
+    main = keras.losses.SparseCategoricalCrossentropy(name="main")
+    loss = {"z": main, "c": "binary_crossentropy"}
+    for outputs, y, name in (
+        ({"z": z, "c": c}, {"z": classes, "c": bits}, "binary_accuracy"),
+        ([z, c], (classes, bits), "accuracy"),
+        ([c, z], (bits, classes), "binary_accuracy"),
+    ):
+        given = Given(data=(x, y), validation_data=(x, y), loss=loss)
+        assert parts(keras.Model(inputs, outputs), given)[1].name == name
+
+
 # Bad input: each error says what, expected, and what to do.
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hwsearch.compress import activations
 from hwsearch.compress.gates import gates
 from hwsearch.data import Samples
-from hwsearch.distillation import losses
+from hwsearch.distillation import aligned, losses
 from hwsearch.errors import InputError, UnknownNameError
 from hwsearch.graph import keras_channels
 from hwsearch.graph.groups import FROZEN, ChannelGroups
@@ -114,7 +114,7 @@ def _taylor(model: Any, groups: ChannelGroups, evidence: Evidence) -> Floats | s
     if data is None or not data.targets or evidence.loss is None:
         return "taylor needs targets and a loss"
     found = gates(model, groups)
-    objective = losses(model, evidence.loss)
+    objective = [aligned(loss) for loss in losses(model, evidence.loss)]
     core = keras_channels.functional(model)
 
     def slope(inputs: Sequence[Any], targets: Sequence[Any]) -> Any:

@@ -83,6 +83,23 @@ def test_taylor_is_activation_times_slope() -> None:
     np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-5)
 
 
+def squared(y, made):
+    return (y - made) ** 2
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", squared])
+def test_taylor_takes_targets_with_and_without_an_axis_of_one(loss) -> None:
+    model, groups = two_layers(), keras_channels.groups(two_layers())
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 2)).astype(np.float32), rng.integers(0, 2, 16)
+    flat, column = (
+        saliency(model, groups, "taylor", Evidence(Samples((x,), (targets,)), loss))
+        for targets in (y, y[:, None])
+    )
+    assert flat.notes == column.notes == ()
+    np.testing.assert_allclose(flat.values["a"], column.values["a"], rtol=1e-5)
+
+
 def test_apoz_counts_what_is_not_zero() -> None:
     model, groups = two_layers(), keras_channels.groups(two_layers())
     x = np.array([[1, 0], [-1, 0], [-1, 3], [2, 1]], np.float32)
