@@ -136,7 +136,8 @@ def estimate_statistics(model: Any, data: Samples, seed: int) -> None:
 
     The running averages of a short training lag behind the weights; here they are averages over
     :data:`STATISTICS_BATCHES` batches of the finished network (Wu and Johnson 2021,
-    arXiv:2105.07576, "precise BN"). Layers that do not train keep theirs; dropout is off.
+    arXiv:2105.07576, "precise BN"). A layer that is called several times gets those of all its
+    calls together. Layers that do not train keep theirs; dropout is off.
     """
     import keras
 
@@ -149,26 +150,41 @@ def estimate_statistics(model: Any, data: Samples, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(data))[: STATISTICS_BATCHES * STATISTICS_BATCH]
     batches = np.array_split(rows, max(1, len(rows) // STATISTICS_BATCH))
-    seen: list[list[Array]] = []
+    seen: list[list[tuple[Array, Array]]] = [[] for _ in norms]
     try:
-        for layer in norms:
+        for layer, calls in zip(norms, seen, strict=True):
             layer.momentum = 0.0  # the statistics become those of the batch
+            layer.call = _noting(layer, calls)
         for layer in dropping:
             layer.rate = 0.0
         for batch in batches:
             inputs = data.take(np.sort(batch)).inputs
             given = [keras.ops.convert_to_tensor(x) for x in inputs]
             model(_packed(model, "input", given), training=True)
-            seen.append([w.numpy() for n in norms for w in (n.moving_mean, n.moving_variance)])
     finally:
         for layer, momentum in zip(norms, momenta, strict=True):
             layer.momentum = momentum
+            del layer.call
         for layer, rate in zip(dropping, rates, strict=True):
             layer.rate = rate
-    columns = [np.stack(column) for column in zip(*seen, strict=True)]
-    for layer, means, variances in zip(norms, columns[::2], columns[1::2], strict=True):
+    for layer, calls in zip(norms, seen, strict=True):
+        if not calls:
+            continue
+        means, variances = (np.stack(values) for values in zip(*calls, strict=True))
         layer.moving_mean.assign(means.mean(axis=0))
         layer.moving_variance.assign(variances.mean(axis=0) + means.var(axis=0))
+
+
+def _noting(layer: Any, calls: list[tuple[Array, Array]]) -> Callable[..., Any]:
+    """A BatchNormalization's call, which notes the statistics after it."""
+    call = layer.call
+
+    def noting(*args: Any, **options: Any) -> Any:
+        made = call(*args, **options)
+        calls.append((layer.moving_mean.numpy(), layer.moving_variance.numpy()))
+        return made
+
+    return noting
 
 
 def predict(model: Any, inputs: Sequence[Array]) -> tuple[NDArray[np.float32], ...]:

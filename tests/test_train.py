@@ -72,11 +72,11 @@ def test_early_stop_takes_the_best_epoch() -> None:
 def test_statistics_are_those_of_the_finished_network() -> None:
     keras.utils.set_random_seed(0)
     inputs = keras.Input((5,))
-    x = L.Dense(4, name="dense")(inputs)
+    x = L.Dense(4, name="maker")(inputs)
     x = L.Dropout(0.5)(x)
     model = keras.Model(inputs, L.Dense(2)(L.BatchNormalization(name="norm")(x)))
     data = Samples((np.random.default_rng(0).normal(2, 3, (512, 5)).astype(np.float32),))
-    kernel, bias = model.get_layer("dense").get_weights()
+    kernel, bias = model.get_layer("maker").get_weights()
     made = data.inputs[0] @ kernel + bias
     estimate_statistics(model, data, 0)
     norm = model.get_layer("norm")
@@ -87,6 +87,19 @@ def test_statistics_are_those_of_the_finished_network() -> None:
     before = norm.moving_mean.numpy()
     estimate_statistics(model, Samples((data.inputs[0] + 9,)), 0)
     np.testing.assert_array_equal(norm.moving_mean.numpy(), before)
+
+
+def test_a_normalisation_called_twice_gets_the_statistics_of_both_calls() -> None:
+    a, b = keras.Input((2,)), keras.Input((2,))
+    norm = L.BatchNormalization()
+    model = keras.Model([a, b], L.Add()([norm(a), norm(b)]))
+    rng = np.random.default_rng(0)
+    x = tuple(rng.normal(mean, 1, (512, 2)).astype(np.float32) for mean in (0, 10))
+    estimate_statistics(model, Samples(x), 0)
+    both = np.concatenate(x)
+    np.testing.assert_allclose(norm.moving_mean.numpy(), both.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance.numpy(), both.var(axis=0), rtol=1e-3)
+    assert "call" not in vars(norm)
 
 
 def test_pure_distillation_makes_the_network_say_what_the_original_says() -> None:
