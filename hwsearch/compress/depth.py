@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,8 @@ def blocks(model: Any) -> tuple[Block, ...]:
     """The residual blocks of a functional model that can be dropped, in order of execution.
 
     A block is an addition of two tensors of one shape that both come from a tensor before them:
-    a branch with weights, and a shortcut with fewer. Those inside nested models are left alone.
+    a branch with weights, and a shortcut with fewer. What else reads of the branch stays. Blocks
+    inside nested models are left alone.
     """
     core = keras_channels.functional(model)
     before: dict[int, frozenset[str]] = {}
@@ -59,12 +60,14 @@ def blocks(model: Any) -> tuple[Block, ...]:
             if type(op).__name__ == "Add" and len(node.input_tensors) == 2:
                 one, other = (before[id(t)] for t in node.input_tensors)
                 alone = [one - other, other - one]
-                shortcut = 0 if len(alone[0] & weighted) < len(alone[1] & weighted) else 1
+                first, second = (len(side & weighted) for side in alone)
+                shortcut = 0 if first < second else 1
                 shapes = {tuple(t.shape) for t in node.input_tensors}
                 branch = alone[1 - shortcut]
-                is_fork = one & other and branch & weighted and not branch & {*given.values()}
-                if len(shapes) == 1 and is_fork:
-                    found.append(Block(op.name, shortcut, branch))
+                is_fork = one & other and first != second and not branch & {*given.values()}
+                gone = branch - _needed(core, {op.name: shortcut})
+                if len(shapes) == 1 and is_fork and gone & weighted:
+                    found.append(Block(op.name, shortcut, gone))
     return tuple(block for block in found if calls[block.name] == 1)
 
 
@@ -99,8 +102,8 @@ def least_salient(model: Any, inputs: Sequence[Array], most: int) -> tuple[Block
             return found if np.isfinite(found) else np.inf
 
         chosen.append(min(left, key=change))
-        gone = chosen[-1].branch | {chosen[-1].name}
-        left = [block for block in left if block.name not in gone]
+        stay = _needed(core, {block.name: block.shortcut for block in chosen})
+        left = [block for block in left if block not in chosen and block.name in stay]
     return tuple(chosen)
 
 
@@ -117,6 +120,22 @@ def without(model: Any, dropped: Collection[Block]) -> Any:
     outputs = core._run_through_graph(core.inputs, operation_fn=_shortcuts(dropped))
     shallow = keras.Model(core.input, outputs, name=model.name)
     return structured.prune(shallow, keras_channels.groups(shallow), {})
+
+
+def _needed(core: Any, dropped: Mapping[str, int]) -> frozenset[str]:
+    """Names of the operations that outputs need when these additions give one input alone."""
+    nodes = [node for nodes in core._nodes_by_depth.values() for node in nodes]
+    maker = {id(t): node for node in nodes for t in node.outputs}
+    todo = list(core.outputs)
+    seen: dict[int, str] = {}
+    while todo:
+        node = maker[id(todo.pop())]
+        if node.is_input or id(node) in seen:
+            continue
+        seen[id(node)] = node.operation.name
+        picked = dropped.get(node.operation.name)
+        todo += node.input_tensors if picked is None else [node.input_tensors[picked]]
+    return frozenset(seen.values())
 
 
 def _shortcuts(dropped: Collection[Block]) -> Callable[[Any], Any]:

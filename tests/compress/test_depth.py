@@ -53,6 +53,27 @@ def test_what_is_no_block() -> None:
     assert block.shortcut == 0 and len(block.branch) == 2
 
 
+def test_parallel_branches_are_no_block() -> None:
+    inputs = keras.Input((6, 6, 2))
+    x = L.Conv2D(4, 1)(inputs)
+    both = L.Add()([L.Conv2D(4, 3, padding="same")(x), L.Conv2D(4, 1)(x)])
+    assert blocks(keras.Model(inputs, both)) == ()
+
+
+def test_what_is_read_elsewhere_stays_and_so_do_its_blocks() -> None:
+    inputs = keras.Input((4,))
+    x = L.Dense(4, name="first")(inputs)
+    inside = L.Dense(4, name="down")(x)
+    inside = L.Add(name="inner")([inside, L.Dense(4, name="mid")(inside)])
+    whole = L.Add(name="outer")([x, L.Dense(4, name="up")(inside)])
+    model = keras.Model(inputs, L.Concatenate()([whole, inside]))
+    inner, outer = blocks(model)
+    assert (inner.name, inner.branch) == ("inner", {"mid"})
+    assert (outer.name, outer.branch) == ("outer", {"up"})
+    found = least_salient(model, networks.random_inputs(model, batch=8), 2)
+    assert {block.name for block in found} == {"inner", "outer"}
+
+
 def test_a_dropped_block_is_its_shortcut() -> None:
     model = networks.randomise(networks.resnet8())
     (x,) = networks.random_inputs(model, batch=8)
