@@ -28,6 +28,13 @@ _OTHERS = frozenset(
         "Maximum", "Minimum", "Concatenate",
     }
 )  # fmt: skip
+_NOTHING = frozenset(
+    {
+        "Identity", "Dropout", "GaussianNoise", "GaussianDropout", "AlphaDropout",
+        "ActivityRegularization", *(f"SpatialDropout{n}D" for n in (1, 2, 3)),
+    }
+)  # fmt: skip
+"""Layers that the artefact does not have."""
 
 
 class FakeQuantize:
@@ -101,15 +108,32 @@ def is_rounded(op: Any) -> bool:
     makes = kind in KINDS and kind != "Embedding"
     if activation != "linear" or not (makes or kind in _SUMS):
         return True
-    readers = [node.operation for node in op._outbound_nodes]
-    if len(readers) != 1:
-        return True
-    (reader,) = readers
+    reader = _reader(op)
     follows = type(reader).__name__
-    if makes and kind != "BatchNormalization" and follows == "BatchNormalization":
+    if folded(op) is not None:
         return False
     clamp = getattr(getattr(reader, "activation", None), "__name__", "")
     return not (follows == "ReLU" or (follows == "Activation" and clamp in _CLAMPS))
+
+
+def folded(op: Any) -> Any:
+    """The BatchNormalization that is folded into a layer, or None."""
+    kind, activation = type(op).__name__, getattr(op, "activation", None)
+    makes = kind in KINDS and kind not in ("Embedding", "BatchNormalization", "PReLU")
+    reader = _reader(op)
+    if not makes or type(reader).__name__ != "BatchNormalization":
+        return None
+    rank = len(op._inbound_nodes[0].outputs[0].shape)
+    is_linear = getattr(activation, "__name__", "linear") == "linear"
+    return reader if is_linear and reader.axis in (-1, rank - 1) else None
+
+
+def _reader(op: Any) -> Any:
+    """The one layer that reads what a layer gives, past those that only train; or None."""
+    readers = [node.operation for node in op._outbound_nodes]
+    if len(readers) != 1:
+        return None
+    return _reader(readers[0]) if type(readers[0]).__name__ in _NOTHING else readers[0]
 
 
 def _rounded(values: Any, low: Any, high: Any) -> Any:

@@ -24,10 +24,11 @@ import numpy as np
 import tensorflow as tf
 
 from hwsearch.compress.elementwise import CODES, Elementwise, codebook, kernels, mask, project
-from hwsearch.compress.fake_quantize import FakeQuantize
+from hwsearch.compress.fake_quantize import FakeQuantize, folded
 from hwsearch.compress.rounding import Rounded, rounded
 from hwsearch.compress.schedule import SCHEDULES
 from hwsearch.data import Samples
+from hwsearch.graph import keras_channels
 from hwsearch.train import FineTuned, estimate_statistics, fine_tune
 
 REDRAWN = 20
@@ -95,9 +96,10 @@ class _Kernel:
         kernel: the kernel.
         plan: what to do.
         treated: whether it gets zeros and shared values; else it is rounded alone.
+        norm: the BatchNormalization that is folded into it, or None.
     """
 
-    def __init__(self, kernel: Rounded, plan: Plan, treated: bool) -> None:
+    def __init__(self, kernel: Rounded, plan: Plan, treated: bool, norm: Any) -> None:
         variable, wanted = kernel.variable, plan.wanted
         self.path, self.variable = kernel.path, variable
         self.wanted = wanted if treated else Elementwise(qat=wanted.qat)
@@ -105,6 +107,7 @@ class _Kernel:
         # A runtime has one scale for the whole of a 4-bit dense layer, else one a channel.
         self.whole = self.bits == 4 and len(variable.shape) == 2
         self.within = (0, 1) if self.whole else kernel.within
+        self.norm = norm if self.whole else None  # a scale a channel: whatever its factor
         self.free = tf.Variable(variable.value, trainable=False)
         self.mask = tf.Variable(tf.ones(variable.shape), trainable=False)
         self.codes = tf.Variable(tf.range(CODES + 1, dtype=tf.float32), trainable=False)
@@ -125,6 +128,16 @@ class _Kernel:
         weights = self.free
         if not (self.wanted.clusters or self.bits):
             return weights
+        if self.norm is None:
+            return self._on_grid(weights)
+        factor = tf.math.rsqrt(self.norm.moving_variance.value + self.norm.epsilon)
+        if self.norm.gamma is not None:
+            factor *= self.norm.gamma.value
+        lives = factor != 0
+        made = self._on_grid(weights * factor) / tf.where(lives, factor, tf.ones_like(factor))
+        return tf.where(lives, made, weights)
+
+    def _on_grid(self, weights: Any) -> Any:
         most = tf.reduce_max(tf.abs(weights), axis=self.within, keepdims=True)
         most = tf.where(most > 0, most, tf.ones_like(most))
         if self.bits == 4:
@@ -143,8 +156,13 @@ class _StraightThrough(keras.Model):  # type: ignore[misc]
         self.core, self.plan, self.steps, self.done = core, plan, steps, 0
         self.every = max(1, steps // REDRAWN)
         treated = {id(variable) for _, variable in kernels(model)}
+        norms = {
+            id(layer.kernel): folded(layer)
+            for _, layer in keras_channels.layers(model)
+            if type(layer).__name__ == "Dense"
+        }
         self.found = tuple(
-            _Kernel(kernel, plan, id(kernel.variable) in treated)
+            _Kernel(kernel, plan, id(kernel.variable) in treated, norms.get(id(kernel.variable)))
             for kernel in rounded(model)
             if plan.wanted.qat or id(kernel.variable) in treated
         )

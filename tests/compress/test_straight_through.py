@@ -14,7 +14,9 @@ from hwsearch.compress.straight_through import Plan
 from hwsearch.compress.tuning import Tuning
 from hwsearch.convert import to_float_tflite
 from hwsearch.data import Samples
+from hwsearch.evaluate import fast
 from hwsearch.graph import tflite
+from hwsearch.train import estimate_statistics
 from tests import digits, networks
 
 WEIGHTED = ("conv_2d", "depthwise_conv_2d", "fully_connected", "transpose_conv")
@@ -174,11 +176,39 @@ def test_qat_says_which_weights_it_does_not_round() -> None:
     assert "words (Embedding), memory (LSTM)" in note and "PReLU" not in note
 
 
+def test_a_normalisation_is_in_the_one_scale_of_a_dense_layer(monkeypatch) -> None:
+    """Four bits: how far the artefact's outputs are from those that were trained."""
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((32,)), keras.layers.Dense(16), keras.layers.Dropout(0.1),
+        keras.layers.BatchNormalization(name="norm"), keras.layers.ReLU(), keras.layers.Dense(3),
+    ]  # fmt: skip
+    original = keras.Sequential(layers)
+    gamma = np.exp(np.random.default_rng(0).normal(size=16))
+    gamma[3] = 0
+    original.get_layer("norm").gamma.assign(gamma)
+    data = noise(original, 256)
+    estimate_statistics(original, data, 0)
+    low = {0: 4, 1: 4}
+    errors = []
+    for norm in (straight_through.folded, lambda layer: None):
+        monkeypatch.setattr(straight_through, "folded", norm)
+        model = keras.models.clone_model(original)
+        model.set_weights(original.get_weights())
+        wanted = Elementwise(qat=True)
+        found = Tuning(data, "mse", SETTINGS, wanted, "one-shot", 2, low)(model, 2)
+        assert found.notes == ()
+        (made,) = fast(
+            quantize(calibrate(to_float_tflite(model), data.inputs), 8, low), data.inputs
+        )
+        said = model.predict(data.inputs[0], verbose=0)
+        errors.append(float(((made - said) ** 2).mean() / said.var()))
+    assert errors[0] < errors[1] / 5, errors
+
+
 @pytest.mark.slow
 def test_qat_beats_quantizing_afterwards(trained) -> None:
     """Four-bit weights, the same epochs, the same data in the same order."""
-    from hwsearch.evaluate import fast
-
     path, data, val = trained
     base = keras.models.load_model(path)
     graph = tflite.read(to_float_tflite(base)).graph
