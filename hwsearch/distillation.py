@@ -120,6 +120,32 @@ def usable(outputs: Sequence[Array]) -> str:
     return ""
 
 
+def taught(
+    model: Any,
+    loss: Any,
+    outputs: Callable[[], Sequence[Array]],
+    weight: float,
+    temperature: float,
+) -> tuple[Distillation | None, tuple[str, ...]]:
+    """The distillation of an original, and a note where it cannot be.
+
+    Args:
+        model: the original.
+        loss: as ``model.compile`` takes it.
+        outputs: gives the original's on the training data; asked for only if they are of use.
+        weight, temperature: see :class:`Distillation`; at weight 0 there is none.
+    """
+    if weight == 0:
+        return None, ()
+    found, reason = kinds(model, loss)
+    if reason:
+        return None, (reason,)
+    said = tuple(outputs())
+    if reason := usable(said):
+        return None, (reason,)
+    return Distillation(said, found, weight, temperature), ()
+
+
 def softened_loss(kind: Kind, temperature: float) -> Callable[[Any, Any], Any]:
     """``temperature² * KL(original || network)`` of each sample, averaged, of outputs of a kind.
 

@@ -29,7 +29,7 @@ class Space:
         pattern: where zeros may be: any, or 2:4 (two of four in a row: one half, whichever
             sparsity above 0 is drawn with it).
         clusters: how many values the weights of such a layer may share: 16, 32, or 0, any
-            number. Only runtimes that store shared values for less gain by it (``aot``).
+            number. Only runtimes that store shared values for less gain by it (``aot``, by 16).
         qat: whether a trial trains with weights and activations as they are quantized; its plain
             twin is trained and scored beside it.
         trainer: of sparsity, clusters and qat: keras, or tfmot, which falls back to keras for

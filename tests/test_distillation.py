@@ -85,3 +85,20 @@ def test_outputs_that_teach_nothing() -> None:
     assert usable((np.ones((2, 3)),)) == ""
     assert "NaN" in usable((np.ones(2), np.array([1.0, np.nan])))
     assert distillation.usable(()) == ""
+
+
+def test_an_original_teaches_unless_something_is_said() -> None:
+    model = keras.Sequential([keras.Input((3,)), L.Dense(2, activation="softmax")])
+    loss = "sparse_categorical_crossentropy"
+    found, notes = distillation.taught(model, loss, lambda: [np.ones((4, 2))], 0.5, 2.0)
+    assert found is not None and found.kinds == ("softmax",) and notes == ()
+    assert (found.weight, found.temperature, len(found.outputs)) == (0.5, 2.0, 1)
+    nothing, notes = distillation.taught(model, loss, lambda: [np.full((4, 2), np.nan)], 0.5, 2.0)
+    assert nothing is None and "NaN" in notes[0]
+
+    def never() -> list[np.ndarray]:
+        raise AssertionError("outputs are of no use here")
+
+    assert distillation.taught(model, loss, never, 0.0, 2.0) == (None, ())
+    nothing, notes = distillation.taught(model, "mse", never, 0.5, 2.0)
+    assert nothing is None and "no distillation" in notes[0]

@@ -1,10 +1,12 @@
 """Differentiable pruning: gates trained with the weights until the network is inside its budget.
 
 The user gives limits and nothing else. Every channel has a gate (``gates.py``), which is open or
-shut in the forward pass, so that training sees the network that will be deployed; what is trained
-is a logit behind it, by the straight-through slope of
+shut in the forward pass, so that training sees the network that will be deployed; what moves is a
+logit behind it. In every step it goes the same way along, against the sign of the slope of
 
     task loss + sum over limits k of lambda_k * relu(cost_k / limit_k - 1)
+
+taken straight through the gate: which channel is worth its price decides, not by how much.
 
 * The slope of the task along a gate is taken to second order: what shutting a channel would add
   to the loss is half the Fisher information of its gate (Theis et al. 2018, arXiv:1801.05787,
@@ -136,6 +138,11 @@ def shrink(
     aimed = f"gates aimed at {goal.share:.0%} of the limits of {costs}"
     ordered = {g: np.sort(values)[::-1] for g, values in enumerate(worth)}
     widths = project(wanted, ordered, goal.allowed)
+    if np.array_equal(wanted, groups.widths) and not np.array_equal(widths, wanted):
+        aimed = (
+            f"no gate shut within {steps} steps: the widths for {goal.share:.0%} of the limits of "
+            f"{costs} come from the projection alone. Raise Space.epochs or samples"
+        )
     keep = {
         group.name: np.sort(np.argsort(-values, kind="stable")[:width])
         for group, values, width in zip(groups.groups, worth, widths, strict=True)

@@ -16,7 +16,6 @@ from hwsearch.compress.structured import again
 from hwsearch.configuration import Configuration
 from hwsearch.convert import load_model, to_float_tflite
 from hwsearch.cost.cost import Cost
-from hwsearch.distillation import Distillation
 from hwsearch.graph import keras_channels
 from hwsearch.problem import Given, problem
 from hwsearch.space import Space
@@ -85,13 +84,13 @@ def fit(
     eights = (8,) * len(layout.ops)
     full = tuple(width for _, width, _ in layout.groups)
     like = Configuration(full, bits.saliency[0], backend, activation_bits, eights)
-    teacher, notes = None, list(found.notes)
-    if space.distillation:
-        kinds, reason = distillation.kinds(copy, found.loss)
-        notes += [reason] if reason else []
-        if kinds:
-            said = predict(copy, found.train.inputs)
-            teacher = Distillation(said, kinds, space.distillation, space.temperature)
+    teacher, said = distillation.taught(
+        copy,
+        found.loss,
+        lambda: predict(copy, found.train.inputs),
+        space.distillation,
+        space.temperature,
+    )
     shrunk = shrink(
         copy,
         keras_channels.groups(copy),
@@ -113,7 +112,7 @@ def fit(
         quantize(calibration, activation_bits, {}),
         cost,
         budget.excess(cost),
-        (*notes, *shrunk.notes),
+        (*found.notes, *said, *shrunk.notes),
     )
 
 

@@ -43,7 +43,8 @@ def cut(
         widths: channels to keep of each group that is cut.
         rank: the saliency of a network's channels.
         schedule: a key of :data:`SCHEDULES`.
-        epochs: in all; each step trains one, the last what is left.
+        epochs: in all; each step trains one, the last what is left. Where nothing is cut there
+            is one step.
         tune: trains a network in place for some epochs.
 
     Returns:
@@ -52,11 +53,12 @@ def cut(
     Raises:
         UnknownNameError: the network has no such group.
     """
-    steps = 1 if schedule == "one-shot" else max(1, min(STEPS, epochs))
     full = dict(zip(*_names_and_widths(keras_channels.groups(model)), strict=True))
     for name in widths:
         if name not in full:
             raise UnknownNameError("channel group", name, full)
+    at_once = schedule == "one-shot" or all(width >= full[n] for n, width in widths.items())
+    steps = 1 if at_once else max(1, min(STEPS, epochs))
     rankings, tuned = [], []
     for step in range(1, steps + 1):
         groups = keras_channels.groups(model)

@@ -31,6 +31,8 @@ class Tuning:
         epochs: of all calls together.
         low: by index of the float network's operator its weights' bits, where they are not 8.
         done: epochs of the calls so far.
+        stops: whether plain training ends early. QAT never does, as the network of an early epoch
+            is not yet the one asked for; what is compared with it trains as long.
     """
 
     data: Samples
@@ -41,19 +43,24 @@ class Tuning:
     epochs: int
     low: Mapping[int, int]
     done: int = 0
+    stops: bool = True
 
     def __call__(self, model: Any, epochs: int) -> FineTuned:
         """Trains a network in place for some of the epochs."""
         begin, self.done = self.done, self.done + epochs
         if not self.wanted:
             return train.fine_tune(
-                model, self.data, self.loss, epochs=epochs, patience=train.patience(epochs),
-                **self.settings,
+                model, self.data, self.loss, epochs=epochs,
+                patience=train.patience(epochs) if self.stops else 0, **self.settings,
             )  # fmt: skip
         total = max(1, self.epochs)
         bits, notes = self._bits(model)
         end = self.done / total if self.epochs else 1.0
         notes += self._left_out(model)
+        if self.wanted.trainer == "tfmot" and self.done < self.epochs:
+            notes.append(
+                "channels are cut in steps: tfmot trained the last one alone, Keras 3 the others"
+            )
         if self.wanted.trainer == "tfmot" and self.done == self.epochs:
             try:
                 tuned = self._by_tfmot(model, epochs, bits)

@@ -16,7 +16,7 @@ import numpy as np
 
 from hwsearch import distillation, train
 from hwsearch.compress.saliency import Evidence, Saliency, saliency
-from hwsearch.data import Samples
+from hwsearch.data import Array, Samples
 from hwsearch.distillation import Distillation
 from hwsearch.graph.groups import ChannelGroups
 from hwsearch.space import Space
@@ -34,24 +34,21 @@ def taught(
         loss: as ``model.compile`` takes it.
         space: with the weight and the temperature.
     """
-    if space.distillation == 0 or not data.targets:
+    if not data.targets:
         return None, ()
-    kinds, reason = distillation.kinds(model, loss)
-    if reason:
-        return None, (reason,)
-    folder = directory / "data" / "original"
-    if not folder.is_dir():
-        part = folder.with_name(f"original.part{os.getpid()}")
-        Samples(train.predict(model, data.inputs)).save(part)
-        try:
-            part.rename(folder)
-        except OSError:  # another training was first
-            shutil.rmtree(part)
-    outputs = Samples.load(folder).inputs
-    reason = distillation.usable(outputs)
-    if reason:
-        return None, (reason,)
-    return Distillation(outputs, kinds, space.distillation, space.temperature), ()
+
+    def outputs() -> tuple[Array, ...]:
+        folder = directory / "data" / "original"
+        if not folder.is_dir():
+            part = folder.with_name(f"original.part{os.getpid()}")
+            Samples(train.predict(model, data.inputs)).save(part)
+            try:
+                part.rename(folder)
+            except OSError:  # another training was first
+                shutil.rmtree(part)
+        return Samples.load(folder).inputs
+
+    return distillation.taught(model, loss, outputs, space.distillation, space.temperature)
 
 
 def ranked(

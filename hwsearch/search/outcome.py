@@ -11,7 +11,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwsearch.candidate import Candidate, Trained
+from hwsearch.codegen.packing import PALETTE
 from hwsearch.configuration import Configuration
+from hwsearch.cost.columns import Values
 from hwsearch.cost.cost import Cost, CostColumns
 from hwsearch.search import study as studies
 from hwsearch.search.known import ASKS
@@ -91,13 +93,31 @@ def outcomes(
 
 
 def unpaid(task: Task, leaf: Configuration, cost: Cost) -> tuple[str, ...]:
-    """A note where zeros and shared values save no flash: the runtime stores them like others."""
+    """A note where zeros and shared values save no flash, and why."""
     dense = replace(leaf, sparsity=0.0, clusters=0)
-    if dense == leaf or (task.pricing.cost(dense).flash_bytes or 0) > (cost.flash_bytes or 0):
+    flash = task.pricing.cost(dense).flash_bytes or 0
+    if dense == leaf or flash > (cost.flash_bytes or 0):
         return ()
-    return (
-        f"{leaf.backend} stores zeros and shared values like other weights: they save nothing",
-    )
+    if not _pays_zeros(task, leaf):
+        low = " at these bits" if {leaf.activation_bits, *leaf.weight_bits} != {8} else ""
+        why = f"stores zeros and shared values{low} like other weights"
+    elif leaf.clusters > PALETTE and not leaf.sparsity:
+        why = f"stores {leaf.clusters} values like any number (a palette holds {PALETTE})"
+    else:
+        why = (
+            "can store zeros and shared values for less, but what this network would save is not "
+            "worth the code or the time that it takes"
+        )
+    return (f"{leaf.backend} {why}: they save nothing",)
+
+
+def _pays_zeros(task: Task, leaf: Configuration) -> bool:
+    """Whether the leaf's runtime stores weights that are all zero for less than others."""
+    runtime = next(b for b in task.pricing.ranks.backends if b.name == leaf.backend)
+    dense = replace(task.pricing.columns(leaf), sparsity=None, clusters=None)
+    none = np.zeros(dense.bits.shape, np.int64)
+    zero = replace(dense, values=Values(fours=none, distinct=none + 1))
+    return bool(runtime.flash(zero)[0] < runtime.flash(dense)[0])
 
 
 def scored(

@@ -125,6 +125,7 @@ class Job:
     def key(self) -> str:
         """Of the training in the cache: of all that its outcome depends on."""
         space = {k: v for k, v in asdict(self.space).items() if k not in CHOICES}
+        space["stops"] = True not in self.space.qat
         before = "" if self.before is None else self.before.key
         goal = None if self.goal is None else self.goal.key
         parts = [
@@ -279,7 +280,8 @@ def _train(job: Job) -> Result:
     low = dict(job.precisions[0].weight_bits)
     rise = job.schedule if before is None else "one-shot"  # a promotion has its zeros
     wanted = spread(original, job.elementwise)
-    tune = tuning.Tuning(data, loss, settings, wanted, rise, epochs, low, done)
+    stops = True not in space.qat  # a search that compares with QAT trains all as long
+    tune = tuning.Tuning(data, loss, settings, wanted, rise, epochs, low, done, stops)
     if job.before is not None and before is not None:
         model, widths = load_model(job.before.folder / NETWORK, trusted=True), before.widths
         curve, said = before.curve, [before.notes]

@@ -96,6 +96,25 @@ def test_a_goal_that_nothing_meets_gives_the_narrowest_and_says_so(trained: Netw
     assert max(found.uses.values()) > 1
     assert found.widths == tuple(goal.allowed.rounded(np.ones(len(found.widths), np.int64)))
     assert any("narrowest network" in note for note in found.notes)
+    assert any("no gate shut within 1 steps" in note for note in found.notes)
+    assert not any("gates aimed" in note for note in found.notes)
+
+
+def test_an_original_without_finite_outputs_teaches_nothing(
+    trained: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seen(Exception):
+        """What the training was given."""
+
+    def stand_in(*_: object, distillation: object, **more: object) -> None:
+        raise Seen(distillation)
+
+    outputs = np.full((len(trained.found.train), 10), np.nan, np.float32)
+    monkeypatch.setattr("hwsearch.compress.fitted.predict", lambda model, inputs: (outputs,))
+    monkeypatch.setattr("hwsearch.compress.fitted.shrink", stand_in)
+    with pytest.raises(Seen) as seen:
+        fit(trained.model, trained.train, hwsearch.Budget(flash="9 KiB"), BOARD)
+    assert seen.value.args == (None,)
 
 
 def test_a_loss_that_diverges_leaves_a_network_inside_with_finite_weights(

@@ -40,6 +40,18 @@ def test_widths_and_epochs_of_each_step(schedule, epochs, seen, trained) -> None
     assert groups == whole | {first: 4}
 
 
+@pytest.mark.parametrize("schedule", ["iterative", "agp"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_nothing_to_cut_is_one_step(schedule, whole) -> None:
+    model = networks.randomise(networks.cnn())
+    group = keras_channels.groups(model).groups[0]
+    widths = {group.name: group.width} if whole else {}
+    _, _, trained = cut(
+        model, widths, lambda m, g: saliency(m, g, "l2"), schedule, 8, lambda m, count: count
+    )
+    assert trained == [8]
+
+
 def test_down_to_one_channel_in_steps() -> None:
     model = networks.randomise(networks.cnn())
     name = keras_channels.groups(model).names[0]

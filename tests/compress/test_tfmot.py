@@ -155,6 +155,13 @@ def test_labels_of_a_series_are_not_distilled_and_it_says_so(tmp_path) -> None:
     assert "no distillation" in note
 
 
+def test_steps_before_the_last_are_said_to_be_of_keras() -> None:
+    tune = Tuning(data(64), LOSS, SETTINGS, Elementwise(0.5, trainer="tfmot"), "agp", 4, {})
+    found = tune(network(), 1)
+    assert len(found.curve) == 1
+    assert any("tfmot trained the last one alone" in note for note in found.notes)
+
+
 class Own(keras.layers.Layer):
     """A layer that Keras does not have."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 from search.tasks import task
 
+from hwsearch.backends import backend
 from hwsearch.budget import Budget
 from hwsearch.candidate import Score
 from hwsearch.search import study
@@ -27,6 +28,27 @@ def test_a_note_where_zeros_save_nothing(tmp_path: Path) -> None:
     assert note == "tflm stores zeros and shared values like other weights: they save nothing"
     saved = replace(chosen.pricing.cost(sparse), flash_bytes=1)
     assert unpaid(chosen, sparse, saved) == ()
+
+
+def test_the_note_says_why_zeros_save_nothing(tmp_path: Path) -> None:
+    chosen = task(tmp_path, Budget(flash="1 MiB"), trials=1, widths=(256,))
+    ranks = replace(chosen.pricing.ranks, backends=(backend("aot"),))
+    chosen = replace(chosen, pricing=replace(chosen.pricing, ranks=ranks))
+    dense = ranks.configuration([0] * len(ranks.parameters))
+
+    def said(**changes: object) -> str:
+        leaf = replace(dense, **changes)
+        return " ".join(unpaid(chosen, leaf, chosen.pricing.cost(leaf)))
+
+    assert said(clusters=16) == said(sparsity=0.8) == said(clusters=32, sparsity=0.8) == ""
+    assert said(clusters=32) == (
+        "aot stores 32 values like any number (a palette holds 16): they save nothing"
+    )
+    assert "not worth the code or the time" in said(sparsity=0.05)
+    low = said(clusters=16, weight_bits=(4,) * len(dense.weight_bits))
+    assert low == (
+        "aot stores zeros and shared values at these bits like other weights: they save nothing"
+    )
 
 
 def test_the_score_without_qat_is_told_and_read_again(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hwsearch.problem import Given, problem
 from hwsearch.search.cache import Cache
 from hwsearch.search.training import FLOAT, NETWORK, RESULT, Job, Precision, load, run
 from hwsearch.space import Space
+from hwsearch.train import FineTuned
 from tests import digits
 
 
@@ -114,6 +115,24 @@ def test_qat_is_compared_with_plain_training(study: Path) -> None:
     assert without.plain is None
     assert load(study / "trained" / "qat") == found
     assert run(plain).train_s == twin.train_s, "it was trained again"
+
+
+@pytest.mark.parametrize(("qat", "expected"), [((False, True), 0), ((False,), 3)])
+def test_plain_training_is_as_long_as_the_qat_that_it_is_compared_with(
+    study: Path, monkeypatch: pytest.MonkeyPatch, qat: tuple[bool, ...], expected: int
+) -> None:
+    seen: list[int] = []
+
+    def fine_tune(*_: object, patience: int, **settings: object) -> FineTuned:
+        seen.append(patience)
+        return FineTuned()
+
+    monkeypatch.setattr("hwsearch.train.fine_tune", fine_tune)
+    space = Space(epochs=8, samples=64, qat=qat)
+    wanted = job(study, structure=f"twin{expected}", space=space)
+    run(wanted)
+    assert seen == [expected]
+    assert wanted.key != replace(wanted, space=replace(space, qat=(bool(expected),))).key
 
 
 def test_another_study_takes_a_training_from_the_cache(study: Path, tmp_path: Path) -> None:
