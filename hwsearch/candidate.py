@@ -70,6 +70,8 @@ class Trained:
         notes: what to know of its training: a method that fell back and why, a loss that diverged.
         plain: with QAT the score, on the same samples, of the same network at the same bits
             without it, trained for as long and quantized afterwards.
+        diverged: whether the loss became NaN or infinite: training ended there, with the last
+            finite weights. Such a trial is not promoted.
     """
 
     candidate: Candidate
@@ -79,6 +81,7 @@ class Trained:
     train_s: float
     notes: tuple[str, ...] = ()
     plain: Score | None = None
+    diverged: bool = False
 
 
 @dataclass(frozen=True)

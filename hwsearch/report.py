@@ -240,6 +240,7 @@ class Report:
             "macs": candidate.cost.macs,
             **{name: getattr(candidate.cost, name) for name in COSTS},
             "train_s": trained.train_s,
+            "diverged": trained.diverged,
             "level": verified.level if verified else None,
             f"report_{self.metric}": verified.score.value if verified else None,
             "chosen": self.winner is not None

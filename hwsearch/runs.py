@@ -85,6 +85,8 @@ def trial(
     tags = {NOTE: notes.trial(trained, excess, metric, layout), TABLES: _tables(files)}
     if trained.notes:
         tags["training"] = "; ".join(trained.notes)
+    if trained.diverged:
+        tags["diverged"] = "true"
     return Run(name(trained), params, finite(metrics), tags, files)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import factories
 
-from hwsearch import notes
+from hwsearch import notes, runs
 from hwsearch.layout import Layout
 
 
@@ -25,3 +25,11 @@ def test_a_note_that_is_too_long_is_cut_between_its_parts(tmp_path: Path) -> Non
     trial = replace(trial, candidate=replace(trial.candidate, configuration=wide))
     note = notes.trial(trial, {}, "accuracy", layout)
     assert len(note) <= notes.MOST and note.startswith("**accuracy 0.88") and "| RAM |" in note
+
+
+def test_a_loss_that_diverged_is_a_tag(tmp_path: Path) -> None:
+    trial = factories.trained(tmp_path, 0)
+    assert "diverged" not in runs.trial(trial, {}, {"metric": "accuracy"}).tags
+    wild = replace(trial, notes=("the loss diverged in epoch 1",), diverged=True)
+    tags = runs.trial(wild, {}, {"metric": "accuracy"}).tags
+    assert tags["diverged"] == "true" and "epoch 1" in tags["training"]

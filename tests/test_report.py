@@ -246,6 +246,7 @@ def test_a_file_that_is_no_report_is_refused(tmp_path: Path, content: str) -> No
 def test_the_data_frame_has_a_row_a_trial_and_measurements_of_finalists(report: Report) -> None:
     frame = report.to_dataframe()
     assert list(frame.index) == [t.candidate.number for t in report.history]
+    assert not frame["diverged"].any()
     assert frame["chosen"].sum() == 1 and frame.index[frame["chosen"]][0] == report.chosen.number
     assert frame["report_accuracy"].notna().sum() == len(report.finalists)
     assert frame.loc[report.chosen.number, "measured_arena_bytes"] == 14_336

@@ -40,7 +40,7 @@ from hwsearch.data import Samples
 from hwsearch.distillation import Distillation
 from hwsearch.errors import InputError
 from hwsearch.graph.groups import ChannelGroups
-from hwsearch.train import estimate_statistics, fine_tune
+from hwsearch.train import FineTuned, estimate_statistics, fine_tune
 
 GATED_SHARE = 0.5
 """Of the epochs, spent at full size with gates; the others train the small network."""
@@ -73,6 +73,7 @@ class Shrunk:
         uses: per limit cost / limit; all at most 1 unless no widths fit.
         curve: the epochs' losses, those with gates first.
         notes: what the trial should say.
+        diverged: whether the loss became NaN or infinite.
     """
 
     model: Any
@@ -80,6 +81,7 @@ class Shrunk:
     uses: dict[str, float]
     curve: tuple[Epoch, ...]
     notes: tuple[str, ...]
+    diverged: bool = False
 
 
 def shrink(
@@ -149,8 +151,8 @@ def shrink(
     }
     small = structured.prune(model, groups, keep)
     rest = epochs - gated_epochs
-    second = tune(small, rest)
-    if not rest:
+    second = FineTuned() if first.diverged else tune(small, rest)
+    if first.diverged or not rest:
         estimate_statistics(small, data, seed)
     uses = goal.allowed.uses(widths[None])[0]
     notes = [aimed, *first.notes, *second.notes]
@@ -163,6 +165,7 @@ def shrink(
         dict(zip(goal.limits, map(float, uses), strict=True)),
         (*first.curve, *second.curve),
         tuple(notes),
+        first.diverged or second.diverged,
     )
 
 

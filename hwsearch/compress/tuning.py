@@ -33,6 +33,7 @@ class Tuning:
         done: epochs of the calls so far.
         stops: whether plain training ends early. QAT never does, as the network of an early epoch
             is not yet the one asked for; what is compared with it trains as long.
+        diverged: whether a loss did: no later call trains.
     """
 
     data: Samples
@@ -44,10 +45,20 @@ class Tuning:
     low: Mapping[int, int]
     done: int = 0
     stops: bool = True
+    diverged: bool = False
 
     def __call__(self, model: Any, epochs: int) -> FineTuned:
-        """Trains a network in place for some of the epochs."""
+        """Trains a network in place for some of the epochs.
+
+        Once the loss diverged it gets the zeros and values asked for alone: it has its price.
+        """
         begin, self.done = self.done, self.done + epochs
+        tuned = self._tuned(model, 0 if self.diverged else epochs, begin)
+        self.diverged |= tuned.diverged
+        return tuned
+
+    def _tuned(self, model: Any, epochs: int, begin: int) -> FineTuned:
+        """The same for epochs that begin after so many."""
         if not self.wanted:
             return train.fine_tune(
                 model, self.data, self.loss, epochs=epochs,
@@ -59,9 +70,9 @@ class Tuning:
         notes += self._left_out(model)
         if self.wanted.trainer == "tfmot" and self.done < self.epochs:
             notes.append(
-                "channels are cut in steps: tfmot trained the last one alone, Keras 3 the others"
+                "channels are cut in steps: tfmot trains the last one alone, Keras 3 the others"
             )
-        if self.wanted.trainer == "tfmot" and self.done == self.epochs:
+        if self.wanted.trainer == "tfmot" and self.done == self.epochs and not self.diverged:
             try:
                 tuned = self._by_tfmot(model, epochs, bits)
             except RefusedError as error:

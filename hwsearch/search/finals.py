@@ -39,7 +39,8 @@ def restored(search: Search, trained: Trained) -> Trained | None:
 def finished(search: Search, trained: Trained, stopped: Callable[[], bool]) -> Trained | None:
     """A scored trial trained up to the last rung, scored again; :func:`restored` if it was.
 
-    A training that fails keeps the shorter one's artefact, and the failures say so.
+    A training that fails keeps the shorter one's artefact, and the failures say so; one whose loss
+    diverged is not gone on with.
 
     Args:
         search: its trial's, ended.
@@ -47,7 +48,7 @@ def finished(search: Search, trained: Trained, stopped: Callable[[], bool]) -> T
         stopped: whether to give the training up.
     """
     task, candidate, last = search.task, trained.candidate, len(search.task.space.rungs)
-    if candidate.configuration.rung == last:
+    if candidate.configuration.rung == last or trained.diverged:
         return restored(search, trained)
     leaf = replace(candidate.configuration, rung=last)
     job = task.job([leaf])
@@ -64,4 +65,6 @@ def finished(search: Search, trained: Trained, stopped: Callable[[], bool]) -> T
         score=artefact.score,
         curve=result.curve,
         train_s=trained.train_s + result.train_s,
+        notes=tuple(dict.fromkeys((*trained.notes, *result.notes))),
+        diverged=result.diverged,
     )

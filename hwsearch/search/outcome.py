@@ -81,7 +81,7 @@ def outcomes(
         notes = (*result.notes, *unpaid(task, candidate.configuration, candidate.cost))
         trained = Trained(
             candidate, artefact.tflite, artefact.score, result.curve, seconds, notes,
-            artefact.plain,
+            artefact.plain, result.diverged,
         )  # fmt: skip
         marks: dict[str, object] = {studies.RESULT: studies.result(trained, task.directory)}
         ranks = row if asked else task.pricing.ranks.ranks(wanted, row)

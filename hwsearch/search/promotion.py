@@ -63,6 +63,7 @@ class Rungs:
                 t
                 for t in front()
                 if t.candidate.configuration.rung == rung - 1
+                and not t.diverged
                 and t.candidate.configuration.structure not in self._begun[rung]
             ]
             if found:

@@ -139,6 +139,7 @@ def result(trained: Trained, directory: Path) -> dict[str, Any]:
         "train_s": trained.train_s,
         "notes": list(trained.notes),
         "plain": to_json(trained.plain),
+        "diverged": trained.diverged,
     }
 
 
@@ -167,4 +168,5 @@ def trained(
         float(kept["train_s"]),
         tuple(kept.get("notes", ())),
         from_json(Score | None, kept.get("plain")),
+        bool(kept.get("diverged", False)),
     )

@@ -158,6 +158,8 @@ class Result:
         artefacts: those made so far of this structure.
         notes: what the trial should say: a method that fell back, a loss that diverged.
         widths: of each group, those that a differentiable training found; None: those given.
+        diverged: whether the loss became NaN or infinite: it ended there, with the last finite
+            weights.
     """
 
     curve: tuple[Epoch, ...]
@@ -165,6 +167,7 @@ class Result:
     artefacts: tuple[Artefact, ...]
     notes: tuple[str, ...] = ()
     widths: tuple[int, ...] | None = None
+    diverged: bool = False
 
     def candidate(self, wanted: Candidate, cost: Callable[[Configuration], Cost]) -> Candidate:
         """A leaf that was asked for, as it came out; costed again where its widths were found."""
@@ -284,7 +287,7 @@ def _train(job: Job) -> Result:
     tune = tuning.Tuning(data, loss, settings, wanted, rise, epochs, low, done, stops)
     if job.before is not None and before is not None:
         model, widths = load_model(job.before.folder / NETWORK, trusted=True), before.widths
-        curve, said = before.curve, [before.notes]
+        curve, said, tune.diverged = before.curve, [before.notes], before.diverged
         tuned = [tune(model, epochs - done)] if epochs else []
     elif job.goal is not None:
         from hwsearch.compress.differentiable import shrink
@@ -292,7 +295,7 @@ def _train(job: Job) -> Result:
         groups = keras_channels.groups(original)
         shrunk = shrink(original, groups, data, loss, job.goal, epochs=epochs, **settings)
         model, widths, curve, tuned = shrunk.model, shrunk.widths, shrunk.curve, []
-        said = [notes, shrunk.notes]
+        said, tune.diverged = [notes, shrunk.notes], shrunk.diverged
     else:
         network = original
         if job.dropped:
@@ -308,9 +311,8 @@ def _train(job: Job) -> Result:
     said += [each.notes for each in tuned]
     curve += tuple(epoch for each in tuned for epoch in each.curve)
     seconds = time.monotonic() - started
-    result = Result(
-        curve, seconds, (), tuple(dict.fromkeys(note for notes in said for note in notes)), widths
-    )
+    told = tuple(dict.fromkeys(note for notes in said for note in notes))
+    result = Result(curve, seconds, (), told, widths, tune.diverged)
     _write(job.folder, result)
     return result
 

@@ -133,6 +133,7 @@ def deploy(
                     seconds,
                     result.notes,
                     artefact.plain,
+                    result.diverged,
                 )
             )
     if not found:

@@ -123,6 +123,7 @@ def test_a_loss_that_diverges_leaves_a_network_inside_with_finite_weights(
     goal = trained.goal(0.8)
     found = shrunk(trained, goal, epochs=2, learning_rate=1e30)
     assert any("diverged" in note for note in found.notes)
+    assert found.diverged and found.curve == ()
     assert all(np.isfinite(w).all() for w in found.model.get_weights())
     assert max(found.uses.values()) <= 1
     assert goal.uses(np.array([found.widths])).max() <= 1

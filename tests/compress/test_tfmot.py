@@ -159,7 +159,7 @@ def test_steps_before_the_last_are_said_to_be_of_keras() -> None:
     tune = Tuning(data(64), LOSS, SETTINGS, Elementwise(0.5, trainer="tfmot"), "agp", 4, {})
     found = tune(network(), 1)
     assert len(found.curve) == 1
-    assert any("tfmot trained the last one alone" in note for note in found.notes)
+    assert any("tfmot trains the last one alone" in note for note in found.notes)
 
 
 class Own(keras.layers.Layer):

@@ -78,6 +78,21 @@ def test_a_final_training_that_fails_keeps_the_short_one_and_says_so(tmp_path: P
         assert "its final training failed: no memory" in search.known.failures[-1]
 
 
+def test_what_diverged_is_not_promoted(tmp_path: Path) -> None:
+    def wild(job: Job, *rest: object) -> tuple[Result | None, str]:
+        result, reason = train(job, *rest)
+        assert result is not None
+        return replace(result, diverged=True), reason
+
+    with searching(replace(short_then_long(tmp_path), trials=12), train=wild) as search:
+        search.run()
+        history = search.history()
+        first, second = search.known.rungs.trained
+        assert first >= 3 and second == 0
+        assert all(t.diverged and t.candidate.configuration.rung == 0 for t in history)
+        assert finished(search, history[0], lambda: False) == history[0]
+
+
 def test_without_rungs_nothing_is_trained_again(tmp_path: Path) -> None:
     chosen = task(tmp_path, BUDGET, 2)
     with searching(replace(chosen, sampler="random"), train=train) as search:

@@ -67,9 +67,10 @@ def test_the_score_without_qat_is_told_and_read_again(tmp_path: Path) -> None:
     assert promoted.plain is not None
     with_, without = (Score(v, v - 0.01, v + 0.01, 100, "here") for v in (0.9, 0.8))
     artefact = Artefact(job.precisions[0], tmp_path / "a.tflite", with_, without)
-    result = Result((), 1.0, (artefact,), ("a note",))
+    result = Result((), 1.0, (artefact,), ("a note",), diverged=True)
     told = outcomes(chosen, study.distributions(ranks.parameters), 3, row, [leaf], result)
     assert [t.state for t in told] == [TrialState.COMPLETE]
     again = study.trained(told[0], chosen.pricing.cost, tmp_path)
     assert again is not None
     assert (again.score, again.plain, again.notes) == (with_, without, ("a note",))
+    assert again.diverged

@@ -23,7 +23,7 @@ from hwsearch.problem import Given, problem
 from hwsearch.search.cache import Cache
 from hwsearch.search.training import FLOAT, NETWORK, RESULT, Job, Precision, load, run
 from hwsearch.space import Space
-from hwsearch.train import FineTuned
+from hwsearch.train import FineTuned, fine_tune
 from tests import digits
 
 
@@ -85,10 +85,38 @@ def test_what_fell_back_and_what_diverged_is_told(study: Path) -> None:
     told = " | ".join(found.notes)
     assert "no distillation" in told and "mean_squared_error" in told
     assert "bn says nothing of conv2d" in told and "ranked by l2" in told
-    assert "diverged" in told
+    assert "diverged" in told and found.diverged
+    assert load(directory / "trained" / "one") == found
     assert json.loads((directory / "trained" / "one" / RESULT).read_text())["notes"]
     score = found.artefacts[0].score
     assert np.isfinite(score.value)  # the last finite weights were deployed and scored
+
+
+@pytest.mark.parametrize("wanted", [Elementwise(), Elementwise(sparsity=0.6)])
+def test_a_loss_that_diverges_ends_the_training_at_the_size_that_was_priced(
+    study: Path, monkeypatch: pytest.MonkeyPatch, wanted: Elementwise
+) -> None:
+    """No later step of the schedule trains; the network is cut and has its zeros all the same."""
+    seen: list[int] = []
+
+    def spied(*given: object, epochs: int, **settings: object) -> FineTuned:
+        seen.append(epochs)
+        return fine_tune(*given, epochs=epochs, **settings)
+
+    for place in ("hwsearch.train", "hwsearch.compress.straight_through"):
+        monkeypatch.setattr(f"{place}.fine_tune", spied)
+    space = Space(epochs=3, samples=256, learning_rate=1e30)
+    name = f"wild{wanted.sparsity}"
+    found = run(job(study, structure=name, schedule="agp", space=space, elementwise=wanted))
+    assert seen == [1, 0, 0] and found.diverged and found.curve == ()
+    assert sum("diverged" in note for note in found.notes) == 1
+    model = tflite.read((study / "trained" / name / FLOAT).read_bytes())
+    assert model.graph.tensors[model.graph.ops[0].outputs[0]].shape[-1] == 8
+    kernels = [op for op in model.graph.ops if op.kind in ("conv_2d", "fully_connected")]
+    weights = np.concatenate([model.constant(op.inputs[1]).ravel() for op in kernels])
+    assert np.isfinite(weights).all()
+    if wanted:
+        assert (weights == 0).mean() >= 0.45
 
 
 def test_zeros_and_shared_codes_reach_the_artefact(study: Path) -> None:
