@@ -4,6 +4,10 @@ What the artefact stores between two operators is rounded to 8 bits over its ran
 gradient goes through unchanged inside the range (Jacob et al. 2018, arXiv:1712.05877, section 3).
 A convolution, its BatchNormalization and its ReLU are one operator there, so only the last one's
 output is rounded.
+
+The artefact rounds a few tensors more, all to 8 bits over a range of their own: what enters a
+sigmoid, tanh or softmax, what a softmax inside the network gives, the depthwise half of a
+separable convolution, and averages of windows. Training does not meet those.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ _SUMS = frozenset({"Add", "Subtract"})
 _OTHERS = frozenset(
     {
         "ReLU", "LeakyReLU", "ELU", "Activation", "Add", "Subtract", "Multiply", "Average",
-        "Maximum", "Minimum", "Concatenate",
+        "Maximum", "Minimum", "Concatenate", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
     }
 )  # fmt: skip
 _NOTHING = frozenset(

@@ -8,6 +8,7 @@ import pytest
 
 from hwsearch.compress import straight_through
 from hwsearch.compress.elementwise import CODES, Elementwise, kernels, project, scales
+from hwsearch.compress.fake_quantize import is_rounded
 from hwsearch.compress.quantize import calibrate, quantize
 from hwsearch.compress.rounding import rounded
 from hwsearch.compress.straight_through import Plan
@@ -174,6 +175,19 @@ def test_qat_says_which_weights_it_does_not_round() -> None:
     found = Tuning(data, "mse", SETTINGS, Elementwise(qat=True), "one-shot", 1, {})(model, 1)
     (note,) = found.notes
     assert "words (Embedding), memory (LSTM)" in note and "PReLU" not in note
+
+
+def test_the_mean_of_a_map_has_a_range_of_its_own() -> None:
+    inputs = keras.Input((6, 6, 2))
+    pool = keras.layers.GlobalAveragePooling2D()
+    x = pool(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+    model = networks.randomise(keras.Model(inputs, keras.layers.Dense(2)(x)))
+    found = calibrate(to_float_tflite(model), networks.random_inputs(model, 16))
+    artefact = tflite.read(quantize(found, 8, {}))
+    (mean,) = (op for op in artefact.graph.ops if op.kind == "mean")
+    read, made = (artefact.quantization[i] for i in (mean.inputs[0], mean.outputs[0]))
+    assert float(made.scale[0]) < 0.9 * float(read.scale[0])
+    assert is_rounded(pool)
 
 
 def test_a_normalisation_is_in_the_one_scale_of_a_dense_layer(monkeypatch) -> None:
