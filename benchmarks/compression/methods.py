@@ -27,7 +27,7 @@ from hwsearch.train import fine_tune
 LEVELS = (0.5, 0.7, 0.85)
 """Shares of each group's channels that the budget takes away."""
 
-ZEROS = (0.72, 0.8, 0.905, 0.97)
+ZEROS = (0.72, 0.8, 0.905, 0.975)
 """Shares of weights that ``zeros`` sets to 0, at the original's widths."""
 
 WHOLE = ("original", "values", "int4", "int4-qat")

@@ -1,0 +1,72 @@
+"""The compression benchmark's claims are what its cells say; the page has them all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compression import cells, results
+from benchmarks.compression.cells import Cell, Outcome
+
+
+def outcome(method: str, level: float, seed: int = 0, **told: float) -> Outcome:
+    """A cell of LeNet-5 whose costs are those of the original unless told."""
+    figures = {"difference": 0.0, "parameters_left": 1.0, "flash_bytes": 60_000,
+               "latency_s": 0.01, "energy_j": 1e-3, "train_s": 100.0} | told  # fmt: skip
+    whole = Outcome(
+        Cell("lenet5", method, level, seed), 0.9, 0.89, 0.91, 0.0, -0.01, 0.01, 60_000, 1.0,
+        60_000, 5_000, 0.01, 1e-3, 70_000, 100.0, "", "",
+    )  # fmt: skip
+    return replace(whole, **figures)
+
+
+def claimed(outcomes: list[Outcome], words: str) -> str:
+    found = [r for r in results.rows(results.points(outcomes)) if words in r.claim]
+    assert len(found) == 1, [r.claim for r in found]
+    return found[0].measured
+
+
+def test_points_are_means_over_seeds() -> None:
+    found = results.points(outcome("l2", 0.5, s, difference=-0.01 * s) for s in range(3))
+    assert [(p.seeds, p.difference) for p in found] == [(3, pytest.approx(-0.01))]
+
+
+def test_the_smallest_inside_the_drop_is_claimed() -> None:
+    whole = outcome("original", 0)
+    inside = outcome("zeros", 0.8, parameters_left=0.2, difference=-0.004)
+    beyond = outcome("zeros", 0.905, parameters_left=0.1, difference=-0.006)
+    assert claimed([whole, inside, beyond], "parameters left").startswith("20.0%")
+
+
+def test_gates_are_compared_at_equal_level() -> None:
+    gates = outcome("differentiable", 0.7, difference=-0.01, train_s=50)
+    other = [outcome("magnitude+tpe", level, difference=-0.02) for level in (0.5, 0.7)]
+    assert claimed([gates, *other], "gates") == "+1.00 points in 0.50 × the time"
+
+
+def test_formats_are_compared_with_dense_weights_of_the_same_widths() -> None:
+    cut = {"flash_bytes": 20_000, "difference": -0.01}
+    found = [
+        outcome("original", 0),
+        outcome("l2", 0.7, **cut),
+        outcome("l2+zeros", 0.7, flash_bytes=10_000, difference=-0.0105),
+        outcome("zeros", 0.8, flash_bytes=10_000, latency_s=0.016),  # too slow
+        outcome("zeros", 0.905, flash_bytes=6_000, difference=-0.0015),  # not equal
+    ]
+    assert claimed(found, "zeros or shared values").startswith("-50% at -0.05")
+
+
+def test_kept_cells_lie_where_they_are_looked_for() -> None:
+    paths = sorted(Path(cells.DATA).glob("*/*.json"))
+    assert [o.cell.path for o in cells.kept()] == paths and paths
+    assert all(cells.load(o.cell) == o for o in cells.kept())
+
+
+def test_the_page_has_every_kept_cell_and_claim() -> None:
+    found = results.points(cells.kept())
+    page = results.PAGE.read_text()
+    assert results.table(found) in page
+    for row in results.rows(found):
+        assert f"| {row.claim} | {row.goal} | {row.measured} |" in page
