@@ -43,7 +43,7 @@ ROOM = 1.02
 the narrowest networks of a level leave no other room in RAM."""
 
 LOW_SHARE = 0.95
-"""Of a network's weights at most so many get 4 bits."""
+"""Of a network's weights at least so many get 4 bits."""
 
 
 @dataclass(frozen=True)
@@ -127,18 +127,20 @@ class Bench:
         return quantize(calibrate(content, some), 8, bits or {})
 
     def low(self, model: keras.Model) -> dict[int, int]:
-        """4 bits for the operators of a network that mind them least for what they save, up to
-        :data:`LOW_SHARE` of its weights."""
+        """4 bits for the operators of a network but those that mind them most for what they save,
+        which hold at most what :data:`LOW_SHARE` leaves of its weights."""
         content = to_float_tflite(model)
         graph = tflite.read(content).graph
         ops = [i for i, op in enumerate(graph.ops) if op.kind in ("conv_2d", "fully_connected")]
         sizes = {i: graph.tensors[graph.ops[i].inputs[1]].elements for i in ops}
         some = self.data.train.take(slice(0, 512)).inputs
         errors = dict(zip(ops, sensitivity(calibrate(content, some), some, ops), strict=True))
-        found: dict[int, int] = {}
-        for op in sorted(ops, key=lambda i: errors[i] / sizes[i]):
-            if sum(sizes[i] for i in found) + sizes[op] <= LOW_SHARE * sum(sizes.values()):
-                found[op] = 4
+        left, total = 0, sum(sizes.values())
+        found = dict.fromkeys(ops, 4)
+        for op in sorted(ops, key=lambda i: errors[i] / sizes[i], reverse=True):
+            if left + sizes[op] <= (1 - LOW_SHARE) * total:
+                left += sizes[op]
+                del found[op]
         return found
 
     @cached_property

@@ -70,8 +70,8 @@ def elementwise(wanted: Elementwise, cuts: bool, low: bool, bench: Bench, cell: 
     Args:
         wanted: what is done to single weights; a sparsity of 1 stands for the level's.
         cuts: whether the level's widths are cut too, by l2; else the level is that of the zeros.
-        low: whether operators get 4 bits, the least sensitive first, up to
-            :data:`LOW_SHARE` of the weights.
+        low: whether operators get 4 bits, all but the most sensitive, as
+            :data:`LOW_SHARE` says.
     """
     started, task = time.monotonic(), bench.task
     model = bench.fresh()
