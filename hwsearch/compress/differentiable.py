@@ -210,9 +210,12 @@ class Gated(keras.Model):  # type: ignore[misc]
         return self.core(inputs, training=training)
 
     def gate(self) -> Any:
-        """float32 [classes]: 1 open, 0 shut; the best of each group never shuts."""
-        most = tf.gather(tf.math.segment_max(self.logit, self.owner), self.owner)
-        return tf.cast((self.logit > 0) | (self.logit >= most), tf.float32)
+        """float32 [classes]: 1 open, 0 shut; the best of each group never shuts, of those whose
+        logits are equal the one with most Fisher information."""
+        first = self.logit >= tf.gather(tf.math.segment_max(self.logit, self.owner), self.owner)
+        fisher = tf.where(first, self.fisher, -1.0)
+        best = fisher >= tf.gather(tf.math.segment_max(fisher, self.owner), self.owner)
+        return tf.cast((self.logit > 0) | (first & best), tf.float32)
 
     def train_step(self, data: Any) -> Any:
         x, y = data
@@ -269,8 +272,11 @@ class Gated(keras.Model):  # type: ignore[misc]
 
     def _open(self) -> Any:
         """bool [classes]: :meth:`gate` at once."""
-        logit = self.logit.numpy()
-        return (logit > 0) | (logit >= np.maximum.reduceat(logit, self.first)[self.owner])
+        logit, fisher = self.logit.numpy(), self.fisher.numpy()
+        first = logit >= np.maximum.reduceat(logit, self.first)[self.owner]
+        fisher = np.where(first, fisher, -1)
+        best = fisher >= np.maximum.reduceat(fisher, self.first)[self.owner]
+        return (logit > 0) | (first & best)
 
     def _counts(self) -> Any:
         open_ = np.add.reduceat(self._open().astype(np.int64), self.first)
