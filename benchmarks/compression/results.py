@@ -139,6 +139,10 @@ def rows(found: list[Point]) -> list[Row]:
             best = _least(found, task, lambda p: p.parameters_left, drop)
             if best is not None:
                 measured = f"{best.parameters_left:.1%} at {100 * best.difference:+.2f}"
+                small = [p for p in found if p.task == task and p.parameters_left <= share]
+                if best.parameters_left > share and small:
+                    near = max(small, key=lambda p: p.difference)
+                    measured += f"; {near.parameters_left:.1%} at {100 * near.difference:+.2f}"
                 claim = f"{task}: parameters left at ≤ {100 * drop:g} points"
                 made.append(Row(claim, f"≤ {share:.0%}", measured, (best,)))
     for task in ("lenet5", "lenet_large"):
