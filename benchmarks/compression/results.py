@@ -272,7 +272,9 @@ def draw(found: list[Point]) -> list[Path]:
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.set(xscale="log", xlabel="flash of the image, KiB (estimated)", title=task,
                  ylabel="difference to the float original, points")  # fmt: skip
-        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8, loc="lower right")
         path = PICTURES / f"compression-{task}.png"
         figure.savefig(path, dpi=100)
