@@ -78,8 +78,8 @@ class Space:
     learning_rate: float = 2e-3
     batch_size: int = 64
     samples: int = 0
-    distillation: float = 0.9
-    temperature: float = 2.0
+    distillation: float = 0.5
+    temperature: float = 4.0
 
     def __post_init__(self) -> None:
         for f in fields(self):

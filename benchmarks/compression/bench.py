@@ -42,6 +42,10 @@ ROOM = 1.02
 """Of a level's budget over what its widths take: gates aim inside the estimate's error band, and
 the narrowest networks of a level leave no other room in RAM."""
 
+DISTILLATION, TEMPERATURE = 0.9, 2.0
+"""Of every method's training but those on labels alone: for trainings of this length better than
+the defaults of a search, whose trials are short (docs/compression.md)."""
+
 LOW_SHARE = 0.95
 """Of a network's weights at least so many get 4 bits."""
 
@@ -117,7 +121,7 @@ class Bench:
         for weights in self.model.get_weights():
             state.update(np.ascontiguousarray(weights).tobytes())
         settings = [cell.task, cell.method, cell.level, cell.seed, self.task.tuned, RATE, BATCH,
-                    Space().distillation, Space().temperature]  # fmt: skip
+                    DISTILLATION, TEMPERATURE]  # fmt: skip
         return digest(state.hexdigest(), settings)
 
     def deployed(self, model: keras.Model, bits: dict[int, int] | None = None) -> bytes:
@@ -150,8 +154,7 @@ class Bench:
         if not kinds:
             return None
         said = predict(self.model, self.data.train.inputs)
-        space = Space()
-        return Distillation(said, kinds, space.distillation, space.temperature)
+        return Distillation(said, kinds, DISTILLATION, TEMPERATURE)
 
     def recipe(self, seed: int, labels: bool = False) -> dict[str, Any]:
         """How every method trains, as :func:`hwsearch.train.fine_tune` takes it."""

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import hwsearch
-from benchmarks.compression.bench import BACKEND, BATCH, BOARD, RATE, Bench, Made
+from benchmarks.compression.bench import (
+    BACKEND,
+    BATCH,
+    BOARD,
+    DISTILLATION,
+    RATE,
+    TEMPERATURE,
+    Bench,
+    Made,
+)
 from benchmarks.compression.cells import Cell
 from hwsearch.compress import schedule
 from hwsearch.compress import structured as structured_pruning
@@ -122,6 +131,7 @@ def searched(bench: Bench, cell: Cell) -> Made:
                 saliency=("l1",), weight_bits=(8,), activation_bits=(8,),
                 epochs=max(1, round(SEARCHED_SHARE * bench.task.tuned)), rungs=(bench.task.tuned,),
                 learning_rate=RATE, batch_size=BATCH,
+                distillation=DISTILLATION, temperature=TEMPERATURE,
             ),
         )  # fmt: skip
         assert report.chosen is not None, "nothing fitted"

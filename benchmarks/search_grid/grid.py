@@ -43,7 +43,6 @@ SPACE = Space(
     batch_size=64,
     samples=10_000,
     distillation=0.0,
-    temperature=4.0,
 )
 VARIED = 3
 """Operators whose weight bits vary: those with the most weights, 97 % of all."""
