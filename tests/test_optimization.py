@@ -98,7 +98,7 @@ def test_a_budget_is_all_that_gates_need(model: keras.Model, tmp_path: Path) -> 
     whole = hwsearch.estimate(model, board="nucleo-l4r5zi", backend="aot")
     budget = hwsearch.Budget(flash=whole.flash_bytes - 1500, latency=0.8 * whole.latency_s)  # type: ignore[operator]
     space = hwsearch.Space(
-        method=("differentiable",), epochs=4, batch_size=32, weight_bits=(8,), activation_bits=(8,)
+        method=("differentiable",), epochs=8, batch_size=32, weight_bits=(8,), activation_bits=(8,)
     )
     report = hwsearch.optimize(
         model, budget, TRAIN, VAL, board="nucleo-l4r5zi", trials=1, space=space,
