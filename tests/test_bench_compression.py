@@ -65,8 +65,17 @@ def test_kept_cells_lie_where_they_are_looked_for() -> None:
 
 
 def test_the_page_has_every_kept_cell_and_claim() -> None:
-    found = results.points(cells.kept())
+    outcomes = list(cells.kept())
+    found = results.points(outcomes)
     page = results.PAGE.read_text()
+    assert results.state(outcomes) in page
     assert results.table(found) in page
     for row in results.rows(found):
         assert f"| {row.claim} | {row.goal} | {row.measured} |" in page
+
+
+def test_the_page_says_what_was_not_measured() -> None:
+    said = results.state([outcome("l2", 0.7), outcome("l2", 0.7, seed=1)])
+    assert said.startswith("1 of ") and ", 1 with others" in said
+    left = said.partition("Not measured yet")[2].partition("lenet5: ")[2].partition(";")[0]
+    assert "l2 0.5" in left and "l2 0.7" not in left

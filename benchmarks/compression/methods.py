@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from benchmarks.compression.bench import (
     Made,
 )
 from benchmarks.compression.cells import Cell
+from benchmarks.compression.tasks import TASKS
 from hwsearch.compress import schedule
 from hwsearch.compress import structured as structured_pruning
 from hwsearch.compress.differentiable import shrink
@@ -33,14 +34,8 @@ from hwsearch.graph import keras_channels
 from hwsearch.space import Space
 from hwsearch.train import fine_tune
 
-LEVELS = (0.5, 0.7, 0.85)
-"""Shares of each group's channels that the budget takes away."""
-
-ZEROS = (0.72, 0.8, 0.905, 0.975)
-"""Shares of weights that ``zeros`` sets to 0, at the original's widths."""
-
-WHOLE = ("original", "values", "int4", "int4-qat")
-"""Methods that leave the widths alone: at level 0 only."""
+WHOLE = ("values", "int4", "int4-qat")
+"""Methods that leave the widths alone: at level 0 only, as the original."""
 
 SEARCHED_TRIALS, SEARCHED_SHARE = 12, 0.1
 """Trainings of the searched baseline, and the share of every method's epochs that each takes; the
@@ -161,3 +156,18 @@ METHODS: dict[str, Method] = {
     "l2+int4-qat": partial(elementwise, Elementwise(qat=True), True, True),
     "magnitude+tpe": searched,
 }
+
+
+def cells(tasks: Iterable[str], methods: Collection[str], only: Collection[float]) -> list[Cell]:
+    """What is measured with one seed, by task; only some levels, where some are named."""
+    found = []
+    for task in map(TASKS.__getitem__, tasks):
+        for method in methods:
+            if method == "zeros":
+                levels = task.zeros
+            elif method == "original" or method in WHOLE:
+                levels = (0.0,) if method == "original" or task.whole else ()
+            else:
+                levels = task.levels
+            found += [Cell(task.name, method, x, 0) for x in levels if x in only or not only]
+    return found

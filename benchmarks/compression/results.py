@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -15,7 +15,7 @@ import numpy as np
 import hwsearch
 from benchmarks.compression.bench import BOARD
 from benchmarks.compression.cells import Outcome
-from benchmarks.compression.methods import METHODS
+from benchmarks.compression.methods import METHODS, cells
 from benchmarks.compression.tasks import TASKS
 from hwsearch.compress.quantize import calibrate, quantize
 from hwsearch.convert import to_float_tflite
@@ -237,15 +237,35 @@ def _quantized(model: Any) -> bytes:
     return quantize(calibrate(to_float_tflite(model), [x]), 8, {})
 
 
-def page(found: list[Point], pictures: Iterable[Path], machine: str) -> str:
+def page(outcomes: Sequence[Outcome], pictures: Iterable[Path], machine: str) -> str:
     """The page of the docs."""
+    found = points(outcomes)
     return (
         TEMPLATE.read_text()
+        .replace("{state}", state(outcomes))
         .replace("{claims}", claims(found))
         .replace("{table}", table(found))
         .replace("{machine}", machine)
         .replace("{figures}", "\n\n".join(f"![{p.stem}](images/{p.name})" for p in pictures))
     )
+
+
+def state(outcomes: Sequence[Outcome]) -> str:
+    """How much of what is to be measured was, and in what time; each method that has no cell."""
+    measured = {outcome.cell for outcome in outcomes}
+    wanted = cells(TASKS, list(METHODS), ())
+    core_hours = sum(outcome.train_s for outcome in outcomes) / 3600
+    text = f"{len(measured & set(wanted))} of {len(wanted)} cells with the first seed"
+    text += f", {sum(cell.seed > 0 for cell in measured)} with others: "
+    text += f"{core_hours:.1f} hours of one core."
+    left: dict[str, list[str]] = defaultdict(list)
+    for cell in wanted:
+        if cell not in measured:
+            left[cell.task].append(f"{cell.method} {cell.level:g}")
+    if left:
+        each = "; ".join(f"{task}: {', '.join(of)}" for task, of in left.items())
+        text += f" **Not measured yet**: {each}."
+    return text
 
 
 def draw(found: list[Point]) -> list[Path]:

@@ -11,7 +11,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +52,9 @@ class Task:
         loss, metric, mode: as ``hwsearch.optimize`` takes them.
         epochs, learning_rate: of the original's training.
         tuned: epochs of training that every method may spend.
+        levels: shares of each group's channels that the budget takes away.
+        zeros: shares of weights that ``zeros`` sets to 0, at the original's widths.
+        whole: whether the other methods that leave the widths alone are measured too.
     """
 
     name: str
@@ -62,6 +65,9 @@ class Task:
     epochs: int
     tuned: int
     learning_rate: float = 2e-3
+    levels: tuple[float, ...] = (0.5, 0.7, 0.85)
+    zeros: tuple[float, ...] = (0.72, 0.8, 0.905, 0.975)
+    whole: bool = True
     mode: Literal["max"] = "max"
 
 
@@ -118,17 +124,21 @@ def _detection(targets: Any, outputs: Any) -> float:
 
 
 _LABELS = "sparse_categorical_crossentropy"
+_clothes = partial(Task, data=clothes, loss=_LABELS, metric="accuracy")
 TASKS = {
     task.name: task
     for task in (
         Task("anomaly", autoencoder, motors, "mse", _detection, 40, 30, 4e-3),
-        Task("lenet5", networks.lenet5, clothes, _LABELS, "accuracy", 15, 12),
+        _clothes("lenet5", networks.lenet5, epochs=15, tuned=12),
         Task("ds_cnn", ds_cnn, spoken, _LABELS, "accuracy", 15, 40),
-        Task("lenet_large", networks.lenet_large, clothes, _LABELS, "accuracy", 8, 10, 1e-3),
-        Task("resnet8", networks.resnet8, clothes, _LABELS, "accuracy", 12, 10),
-        Task("vgg", networks.vgg, clothes, _LABELS, "accuracy", 10, 16),
+        _clothes("lenet_large", networks.lenet_large, epochs=8, tuned=10, learning_rate=1e-3,
+                 levels=(0.7,), zeros=(0.971,), whole=False),
+        _clothes("resnet8", networks.resnet8, epochs=12, tuned=10,
+                 levels=(0.5,), zeros=(0.72, 0.905), whole=False),
+        _clothes("vgg", networks.vgg, epochs=10, tuned=16,
+                 levels=(0.5,), zeros=(0.905,), whole=False),
     )
-}
+}  # fmt: skip
 """By name, the quickest to train first."""
 
 

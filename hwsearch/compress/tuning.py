@@ -116,7 +116,10 @@ class Tuning:
         layers = _named(untreated(model))
         if not layers or not (self.wanted.sparsity or self.wanted.clusters):
             return []
-        return [f"only convolutions and dense layers get zeros or shared values, not {layers}"]
+        return [
+            f"no zeros or shared values in {layers}: only Keras' Conv, SeparableConv and Dense "
+            "layers that train get them"
+        ]
 
 
 def _named(layers: list[tuple[str, str]]) -> str:

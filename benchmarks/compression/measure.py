@@ -1,0 +1,72 @@
+"""Cells measured: one process a core, each with one task's original in memory."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compression.bench import Bench
+from benchmarks.compression.cells import Cell, Outcome
+from benchmarks.compression.methods import METHODS
+from benchmarks.compression.tasks import TASKS, original
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hwsearch", "compression")
+"""Where trained originals are."""
+
+
+def outcomes(wanted: Sequence[Cell], deadline: float = math.inf) -> Iterator[Outcome]:
+    """Of cells that are measured now, as they come; none begins after ``time.time`` is so late."""
+    for task in dict.fromkeys(cell.task for cell in wanted):
+        original(TASKS[task], CACHE)  # trained once, not by each process
+    context = multiprocessing.get_context("spawn")
+    cores = sorted(os.sched_getaffinity(0))
+    free: Any = context.Queue()
+    for core in cores:
+        free.put(core)
+    with ProcessPoolExecutor(len(cores), context, _pinned, (free,)) as pool:
+        try:
+            for made in as_completed([pool.submit(_outcome, cell, deadline) for cell in wanted]):
+                outcome = made.result()
+                if outcome is not None:
+                    yield outcome
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def line(outcome: Outcome) -> str:
+    """One cell as text."""
+    cell = outcome.cell
+    return (
+        f"{cell.task:11} {cell.method:14} {cell.level:5.3f} seed {cell.seed} "
+        f"{outcome.accuracy:.4f} "
+        f"{100 * outcome.difference:+.2f} points "
+        f"({100 * outcome.difference_low:+.2f} to {100 * outcome.difference_high:+.2f}), "
+        f"parameters {outcome.parameters_left:.1%}, flash {outcome.flash_bytes:,}, "
+        f"RAM {outcome.ram_bytes:,}, {1e3 * outcome.latency_s:.2f} ms, "
+        f"{1e3 * outcome.energy_j:.3f} mJ, {outcome.train_s:.0f} s"
+    )
+
+
+def _outcome(cell: Cell, deadline: float) -> Outcome | None:
+    """Of the cell, unless it is too late."""
+    if time.time() > deadline:
+        return None
+    bench = _bench(cell.task)
+    return bench.outcome(cell, METHODS[cell.method](bench, cell))
+
+
+@lru_cache(maxsize=1)
+def _bench(task: str) -> Bench:
+    return Bench(TASKS[task], CACHE)
+
+
+def _pinned(free: Any) -> None:
+    """This process, and what it starts, on a core of its own: times of cells are of one core."""
+    os.sched_setaffinity(0, {free.get()})
