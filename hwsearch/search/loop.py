@@ -27,6 +27,7 @@ from hwsearch.ranks import as_row
 from hwsearch.search import children
 from hwsearch.search import study as studies
 from hwsearch.search.disk import Disk
+from hwsearch.search.interrupt import interruptible
 from hwsearch.search.known import ASKS, Known
 from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
@@ -149,7 +150,7 @@ class Search:
         started, limit = time.monotonic(), self.task.timeout_s
         for worker in workers:
             worker.start()
-        try:
+        with interruptible(self._interrupt):
             while any(worker.is_alive() for worker in workers):
                 workers[0].join(0.1)
                 workers[-1].join(0.1)
@@ -158,11 +159,6 @@ class Search:
                 if self.leases.error is not None:
                     self._error = self.leases.error
                     self._stop.set()
-        except KeyboardInterrupt:
-            self.interrupted = True
-            self._stop.set()
-            for worker in workers:
-                worker.join()
         if self._error is not None:
             for trial_id in self._flights:  # another takes them at once
                 with suppress(StudyError):
@@ -170,6 +166,10 @@ class Search:
             raise self._error
         if self.leases.owns:
             self.storage.finish("stopped" if self._stop.is_set() else "done")
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self._stop.set()
 
     def _told(self) -> Iterator[Trained]:
         for trial in self.storage.completed():
