@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,9 @@ class Point:
     Attributes:
         task, method, level: which.
         seeds: how many.
+        spread: standard deviation of the difference over them; 0 of one.
         difference: of the metric to the float original.
+        difference_low, difference_high: 95 % interval of it over the data, not over seeds.
         parameters_left: share.
         flash_bytes, ram_bytes, latency_s, energy_j, train_s: as in :class:`Outcome`.
     """
@@ -62,13 +64,26 @@ class Point:
     method: str
     level: float
     seeds: int
+    spread: float
     difference: float
+    difference_low: float
+    difference_high: float
     parameters_left: float
     flash_bytes: float
     ram_bytes: float
     latency_s: float
     energy_j: float
     train_s: float
+
+    @property
+    def confirmed(self) -> str:
+        """Seeds and what they spread by, in points."""
+        return f"{self.seeds} (± {100 * self.spread:.2f})" if self.seeds > 1 else "1"
+
+    @property
+    def interval(self) -> str:
+        """Of the difference, in points."""
+        return f"{100 * self.difference_low:+.2f} to {100 * self.difference_high:+.2f}"
 
 
 def points(outcomes: Iterable[Outcome]) -> list[Point]:
@@ -83,9 +98,10 @@ def points(outcomes: Iterable[Outcome]) -> list[Point]:
         def average(name: str, of: list[Outcome] = of) -> float:
             return mean(float(getattr(o, name)) for o in of)
 
-        names = ("difference", "parameters_left", "flash_bytes", "ram_bytes", "latency_s",
-                 "energy_j", "train_s")  # fmt: skip
-        found.append(Point(task, method, level, len(of), *map(average, names)))
+        names = ("difference", "difference_low", "difference_high", "parameters_left",
+                 "flash_bytes", "ram_bytes", "latency_s", "energy_j", "train_s")  # fmt: skip
+        spread = stdev(o.difference for o in of) if len(of) > 1 else 0.0
+        found.append(Point(task, method, level, len(of), spread, *map(average, names)))
     tasks, methods = list(TASKS), list(METHODS)
     return sorted(found, key=lambda p: (tasks.index(p.task), methods.index(p.method), p.level))
 
@@ -93,13 +109,14 @@ def points(outcomes: Iterable[Outcome]) -> list[Point]:
 def table(found: list[Point]) -> str:
     """Markdown: a row a point."""
     lines = [
-        "| task | method | level | seeds | difference, points | parameters left | flash, bytes | "
-        "RAM, bytes | latency, ms | energy, µJ | training, s |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| task | method | level | seeds | difference, points | 95 % interval | parameters left | "
+        "flash, bytes | RAM, bytes | latency, ms | energy, µJ | training, s |",
+        "|---|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for p in found:
         lines.append(
-            f"| {p.task} | {p.method} | {p.level:g} | {p.seeds} | {100 * p.difference:+.2f} | "
+            f"| {p.task} | {p.method} | {p.level:g} | {p.confirmed} | {100 * p.difference:+.2f} | "
+            f"{p.interval} | "
             f"{p.parameters_left:.1%} | {p.flash_bytes:,.0f} | {p.ram_bytes:,.0f} | "
             f"{1e3 * p.latency_s:.2f} | {1e6 * p.energy_j:.0f} | {p.train_s:.0f} |"
         )
@@ -123,10 +140,13 @@ class Row:
 
 def claims(found: list[Point]) -> str:
     """Markdown: what was to be reached, and what was."""
-    lines = ["| claim | to reach | measured | by |", "|---|---|---|---|"]
+    lines = [
+        "| claim | to reach | measured | by | seeds | its 95 % interval |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows(found):
         best = row.points[0]
-        by = f"{best.method}, level {best.level:g}, {best.seeds} seed(s)"
+        by = f"{best.method}, level {best.level:g} | {best.confirmed} | {best.interval}"
         lines.append(f"| {row.claim} | {row.goal} | {row.measured} | {by} |")
     return "\n".join(lines)
 
