@@ -42,8 +42,12 @@ from hwsearch.errors import InputError
 from hwsearch.graph.groups import ChannelGroups
 from hwsearch.train import FineTuned, estimate_statistics, fine_tune
 
-GATED_SHARE = 0.5
-"""Of the epochs, spent at full size with gates; the others train the small network."""
+GATED_SHARE, GATED_STEPS = 0.5, 1500
+"""Of the epochs, spent at full size with gates, and the steps that are enough: epochs beyond those
+are better spent on the small network. LeNet-5 on Fashion-MNIST, 12 epochs of 430 steps, loses 3.4
+points at 5 % of its parameters with six gated epochs, 2.6 with four, 2.5 with two; 1.0, 0.8 and
+0.9 at 17 %. A small network of digits, 8 epochs of 42 steps, reaches 0.89 with four gated epochs,
+0.85 with three."""
 
 EVERY = 4
 """Steps from one pricing of the network to the next."""
@@ -106,7 +110,8 @@ def shrink(
         data: with targets.
         loss: as ``model.compile`` takes it.
         goal: what it is to fit.
-        epochs: in all, at least 1; :data:`GATED_SHARE` of them at full size.
+        epochs: in all, at least 1; of them at full size :data:`GATED_SHARE`, or fewer where
+            those have :data:`GATED_STEPS` steps.
         learning_rate, batch_size, samples, seed, distillation: as :func:`train.fine_tune`.
 
     Raises:
@@ -119,9 +124,11 @@ def shrink(
             "Use another method for this model."
         )
     cost = soft_cost(goal.scheme, goal.limits, goal.allowed.uses, seed)
-    gated_epochs = max(1, round(GATED_SHARE * epochs))
     count = min(samples, len(data)) if samples else len(data)
-    steps = -(-count // batch_size) * gated_epochs
+    steps_per_epoch = -(-count // batch_size)
+    enough = -(-GATED_STEPS // steps_per_epoch)
+    gated_epochs = max(1, min(round(GATED_SHARE * epochs), enough))
+    steps = steps_per_epoch * gated_epochs
     trainers: list[Gated] = []
 
     def step(fitted: Any) -> Any:

@@ -13,6 +13,7 @@ import hwsearch
 from hwsearch import estimation
 from hwsearch.backends import backend
 from hwsearch.board import board
+from hwsearch.compress import differentiable
 from hwsearch.compress.differentiable import shrink
 from hwsearch.compress.fitted import fit, keras_copy
 from hwsearch.compress.goal import Goal
@@ -22,6 +23,7 @@ from hwsearch.evaluate import fast
 from hwsearch.graph import keras_channels, tflite
 from hwsearch.problem import Given, Problem, problem
 from hwsearch.space import Space
+from hwsearch.train import fine_tune
 from tests import digits
 
 BOARD = "nucleo-l4r5zi"
@@ -98,6 +100,23 @@ def test_a_goal_that_nothing_meets_gives_the_narrowest_and_says_so(trained: Netw
     assert any("narrowest network" in note for note in found.notes)
     assert any("no gate shut within 1 steps" in note for note in found.notes)
     assert not any("gates aimed" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("enough", "gated"), [(1500, 3), (2, 2), (1, 1)])
+def test_gates_take_half_of_the_epochs_or_the_steps_that_are_enough(
+    trained: Network, monkeypatch: pytest.MonkeyPatch, enough: int, gated: int
+) -> None:
+    spent: list[int] = []
+
+    def counted(*given: Any, epochs: int, **more: Any) -> Any:
+        spent.append(epochs)
+        return fine_tune(*given, epochs=epochs, **more)
+
+    monkeypatch.setattr(differentiable, "fine_tune", counted)
+    monkeypatch.setattr(differentiable, "GATED_STEPS", enough)
+    few = replace(trained, found=replace(trained.found, train=trained.found.train.take(slice(64))))
+    shrunk(few, trained.goal(0.6), epochs=6)
+    assert spent == [gated, 6 - gated]
 
 
 def test_an_original_without_finite_outputs_teaches_nothing(
