@@ -278,13 +278,14 @@ def state(outcomes: Sequence[Outcome]) -> str:
     text = f"{len(measured & set(wanted))} of {len(wanted)} cells with the first seed"
     text += f", {sum(cell.seed > 0 for cell in measured)} with others: "
     text += f"{core_hours:.1f} hours of one core."
-    left: dict[str, list[str]] = defaultdict(list)
+    left: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for cell in wanted:
         if cell not in measured:
-            left[cell.task].append(f"{cell.method} {cell.level:g}")
+            left[cell.task][cell.method].append(f"{cell.level:g}")
     if left:
-        each = "; ".join(f"{task}: {', '.join(of)}" for task, of in left.items())
-        text += f" **Not measured yet**: {each}."
+        text += " **Not measured yet** (levels):\n"
+    for task, of in left.items():
+        text += f"\n- {task}: " + ", ".join(f"{m} ({' '.join(at)})" for m, at in of.items())
     return text
 
 
