@@ -295,7 +295,7 @@ def draw(found: list[Point]) -> list[Path]:
 
     made = []
     for task in dict.fromkeys(p.task for p in found):
-        figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+        figure = Figure(figsize=(9.0, 4.6), layout="constrained")
         axes = figure.subplots()
         for i, method in enumerate(m for m in METHODS if m != "original"):
             of = [p for p in found if (p.task, p.method) == (task, method)]
@@ -316,7 +316,7 @@ def draw(found: list[Point]) -> list[Path]:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=8, loc="lower right")
+        figure.legend(fontsize=8, loc="outside right center")
         path = PICTURES / f"compression-{task}.png"
         figure.savefig(path, dpi=100)
         made.append(path)
