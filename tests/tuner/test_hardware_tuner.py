@@ -121,6 +121,7 @@ def test_every_artefact_is_a_run_in_mlflow(searched: Searched) -> None:
     (experiment,) = client.search_experiments(filter_string="name = 'hwsearch'")
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) == 1 + len(made.report().history)
+    assert made._tracker is not None and made._tracker.trouble == ""
     assert {r.info.status for r in runs} == {"FINISHED"}
     assert {r.data.params.get("hp/units") for r in runs} == {None, "16", "256"}
 
