@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compression import cells, results
+from benchmarks.compression.__main__ import again
 from benchmarks.compression.cells import Cell, Outcome
 
 
@@ -79,3 +80,7 @@ def test_the_page_says_what_was_not_measured() -> None:
     assert said.startswith("1 of ") and ", 1 with others" in said
     left = said.partition("Not measured yet")[2].partition("lenet5: ")[2].partition("\n")[0]
     assert "l2 (0.5 0.85)" in left
+
+
+def test_nothing_kept_is_nothing_to_measure_again() -> None:
+    assert again([Cell("lenet5", "l2", 0.123, 0)]) == 0

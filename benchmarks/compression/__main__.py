@@ -55,7 +55,8 @@ def again(wanted: list[Cell]) -> int:
     worst, chosen = 0.0, []
     for task in dict.fromkeys(cell.task for cell in wanted):
         found = [old for cell in wanted if cell.task == task and (old := load(cell))]
-        chosen += random.sample([old for old in found if old.train_s <= QUICK_S], 1)
+        quick = [old for old in found if old.train_s <= QUICK_S]
+        chosen += random.sample(quick, min(1, len(quick)))
     old = {outcome.cell: outcome for outcome in sorted(chosen, key=lambda o: -o.train_s)}
     for new in outcomes(list(old)):
         print(f"kept  {line(old[new.cell])}\nagain {line(new)}", flush=True)
