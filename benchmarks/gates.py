@@ -1,9 +1,10 @@
 """What gates cost: seconds of an epoch with gates against one without, and of a whole training.
 
 ``make bench-gates``: LeNet-5 (61,706 parameters), its variant of 1.2 million and MLPerf Tiny's
-ResNet-8, on images of Fashion-MNIST's size, one thread of TensorFlow, batches of 64. Rounds take
-turns, so that a busy machine slows both. Limits of flash, RAM and latency at a half of what the
-whole network takes, so that gates are priced and shut as in a search.
+ResNet-8, on images of Fashion-MNIST's size, one thread of TensorFlow, batches of 64. Seconds are
+the process' own processor time, of all its threads: wall time says little on a machine that others
+use too. Epochs take turns. Limits of flash, RAM and latency at a half of what the whole network
+takes, so that gates are priced and shut as in a search.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +30,31 @@ from hwsearch.compress.gates import gates
 from hwsearch.compress.goal import Goal
 from hwsearch.compress.soft_cost import soft_cost
 from hwsearch.graph import keras_channels
-from hwsearch.problem import Given, Problem, problem
+from hwsearch.problem import Given, problem
 from hwsearch.space import Space
 from hwsearch.train import fine_tune
 
 ROUNDS, EPOCHS, SAMPLES, BATCH = 3, 4, 3200, 64
+EACH = 16
+"""Epochs with gates and without, taking turns; the median of the ratios of neighbours counts."""
+
 TARGET = 1.15
 """An epoch with gates may take so many times one without."""
 
 
-def epochs_s(model: Any, found: Problem, step: Callable[[Any], Any]) -> list[float]:
-    """Seconds of each epoch but the first, in which TensorFlow traces."""
-    taken: list[float] = []
+def epochs_s(fits: Sequence[Callable[[], Any]]) -> list[list[float]]:
+    """Processor seconds of each epoch of each, in turns, but the first, which TensorFlow traces.
 
-    def timed(whole: Any) -> Any:
-        fitted = step(whole)
-        fit = fitted.fit
-
-        def watched(*args: Any, **options: Any) -> Any:
-            started = time.perf_counter()
-            history = fit(*args, **options)
-            taken.append(time.perf_counter() - started)
-            return history
-
-        fitted.fit = watched
-        return fitted
-
-    fine_tune(model, found.train, found.loss, step=timed, **recipe())
+    Args:
+        fits: each trains a network for one epoch.
+    """
+    taken = []
+    for _ in range(1 + EACH):
+        times = [time.process_time()]
+        for fit in fits:
+            fit()
+            times.append(time.process_time())
+        taken.append([after - before for before, after in pairwise(times)])
     return taken[1:]
 
 
@@ -83,33 +84,30 @@ def measure(build: Callable[[], keras.Model]) -> float:
     limits = Budget(flash=cost.flash_bytes, ram=cost.ram_bytes, latency=cost.latency_s)
     goal = Goal(found.pricing, limits, whole, 0.5)
     soft = soft_cost(goal.scheme, goal.limits, goal.uses)
-    steps = EPOCHS * (SAMPLES // BATCH)
-
-    def gated(fitted: Any) -> Any:
-        copied = keras_channels.groups(copy)
-        return Gated(fitted, gates(copy, copied, fitted), copied, goal, soft, steps)
-
-    plain_s: list[float] = []
-    gated_s: list[float] = []
-    whole_s: list[tuple[float, float]] = []
+    copy = cloned(model)
+    copied = keras_channels.groups(copy)
+    steps = (1 + EACH) * (SAMPLES // BATCH)
+    fits = []
+    for fitted in (cloned(model), Gated(copy, gates(copy, copied), copied, goal, soft, steps)):
+        fitted.compile("adam", found.loss, jit_compile=False)
+        fits.append(partial(fitted.fit, images, labels, batch_size=BATCH, verbose=0))
+    taken = epochs_s(fits)
+    plain_s, gated_s = map(statistics.median, zip(*taken, strict=True))
+    ratios = sorted(gated / plain for plain, gated in taken)
+    ratio, spread = statistics.median(ratios), ratios[EACH // 4 : EACH - EACH // 4]
+    whole_s = []
     for _ in range(ROUNDS):
-        for step, taken in ((lambda fitted: fitted, plain_s), (gated, gated_s)):
-            copy = cloned(model)
-            taken += epochs_s(copy, found, step)
-        started = time.perf_counter()
+        started = time.process_time()
         fine_tune(cloned(model), found.train, found.loss, **recipe())
-        between = time.perf_counter()
+        between = time.process_time()
         copy = cloned(model)
-        groups = keras_channels.groups(copy)
-        shrink(copy, groups, found.train, found.loss, goal, **recipe())
-        whole_s.append((between - started, time.perf_counter() - between))
-    ratio = statistics.median(gated_s) / statistics.median(plain_s)
-    more_s = statistics.median(b - a for a, b in whole_s)
+        shrink(copy, keras_channels.groups(copy), found.train, found.loss, goal, **recipe())
+        whole_s.append(time.process_time() - between - (between - started))
     print(
-        f"{model.name:12} epoch {statistics.median(plain_s):.2f} s, with gates "
-        f"{statistics.median(gated_s):.2f} s: {ratio - 1:+.1%} ({len(gated_s)} epochs each); "
-        f"a training of {EPOCHS} such epochs, half of them with gates, takes {more_s:+.1f} s: "
-        "tracing, soft costs, projection",
+        f"{model.name:12} epoch {plain_s:.2f} s, with gates {gated_s:.2f} s: {ratio - 1:+.1%} "
+        f"(half of {EACH} pairs from {spread[0] - 1:+.1%} to {spread[-1] - 1:+.1%}); "
+        f"a training of {EPOCHS} such epochs, half of them with gates, takes "
+        f"{statistics.median(whole_s):+.1f} s: tracing, soft costs, projection",
         flush=True,
     )
     return ratio

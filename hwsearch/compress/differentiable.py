@@ -208,7 +208,7 @@ class Gated(keras.Model):  # type: ignore[misc]
         self.price = tf.Variable(tf.zeros(len(self.sizes)), trainable=False)
         self.lambdas = np.full(len(goal.limits), LAMBDA[0])
         self.growth = (LAMBDA[1] / LAMBDA[0]) ** (EVERY / max(1.0, (RAMP - WARM) * steps))
-        self.counts, self.over, self.slopes = np.zeros(0), np.zeros(0), np.zeros(0)
+        self.priced: dict[bytes, tuple[Any, Any]] = {}
         touched = {-1 - index for index, _, _ in found.reads if index < 0}
         self.moving = [i for i in range(len(core.non_trainable_variables)) if i not in touched]
         self.slope = tf.function(self._slope, autograph=False)
@@ -261,13 +261,21 @@ class Gated(keras.Model):  # type: ignore[misc]
         self.done += 1
         if self.done % EVERY or self.done < WARM * self.steps:
             return
-        counts = self._counts()
-        if not np.array_equal(counts, self.counts):
-            self.counts, self.over = counts, self.goal.allowed.uses(counts[None])[0] > 1
-            self.slopes = self.slope(tf.constant(counts, tf.float32)).numpy()
-        over, raised = self.over, np.minimum(self.lambdas * self.growth, LAMBDA[1])
+        over, slopes = self._priced(self._counts())
+        raised = np.minimum(self.lambdas * self.growth, LAMBDA[1])
         self.lambdas = np.where(over, raised, self.lambdas)
-        self.price.assign(((self.lambdas * over) @ self.slopes).astype(np.float32))
+        self.price.assign(((self.lambdas * over) @ slopes).astype(np.float32))
+
+    def _priced(self, counts: Any) -> tuple[Any, Any]:
+        """(bool [limits], which are exceeded; float32 [limits, groups], the costs' slopes).
+
+        Around a limit the same widths come back time and again: each is priced once.
+        """
+        key = counts.tobytes()
+        if key not in self.priced:
+            over = self.goal.allowed.uses(counts[None])[0] > 1
+            self.priced[key] = over, self.slope(tf.constant(counts, tf.float32)).numpy()
+        return self.priced[key]
 
     def _slope(self, widths: Any) -> Any:
         """float32 [limits, groups]: of the soft shares along the widths [groups]."""
