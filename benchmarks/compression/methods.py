@@ -68,7 +68,9 @@ def structured(kind: str, how: str, labels: bool, bench: Bench, cell: Cell) -> M
     return Made(bench.deployed(cut), time.monotonic() - started)
 
 
-def elementwise(wanted: Elementwise, cuts: bool, low: bool, bench: Bench, cell: Cell) -> Made:
+def elementwise(
+    wanted: Elementwise, cuts: bool, low: bool, bench: Bench, cell: Cell, times: int = 1
+) -> Made:
     """Zeros, shared values or 4 bits, trained in as long as every method trains.
 
     Args:
@@ -76,8 +78,9 @@ def elementwise(wanted: Elementwise, cuts: bool, low: bool, bench: Bench, cell: 
         cuts: whether the level's widths are cut too, by l2; else the level is that of the zeros.
         low: whether operators get 4 bits, all but the most sensitive, as
             :data:`LOW_SHARE` says.
+        times: so many times as long as every method trains.
     """
-    started, task = time.monotonic(), bench.task
+    started, task, epochs = time.monotonic(), bench.task, times * bench.task.tuned
     model = bench.fresh()
     if wanted.sparsity == 1:
         wanted = replace(wanted, sparsity=cell.level)
@@ -89,9 +92,9 @@ def elementwise(wanted: Elementwise, cuts: bool, low: bool, bench: Bench, cell: 
         model = structured_pruning.prune(model, groups, keep(ranked, widths))
     bits = bench.low(model) if low else {}
     tune = Tuning(
-        bench.data.train, task.loss, bench.recipe(cell.seed), wanted, "agp", task.tuned, bits
+        bench.data.train, task.loss, bench.recipe(cell.seed), wanted, "agp", epochs, bits
     )
-    tune(model, task.tuned)
+    tune(model, epochs)
     return Made(bench.deployed(model, bits), time.monotonic() - started)
 
 
@@ -146,6 +149,7 @@ METHODS: dict[str, Method] = {
     "l2-labels": partial(structured, "l2", "one-shot", True),
     "differentiable": differentiable,
     "zeros": partial(elementwise, Elementwise(sparsity=1.0), False, False),
+    "zeros-long": partial(elementwise, Elementwise(sparsity=1.0), False, False, times=2),
     "values": partial(elementwise, Elementwise(clusters=16), False, False),
     "int4": partial(elementwise, Elementwise(), False, True),
     "int4-qat": partial(elementwise, Elementwise(qat=True), False, True),
@@ -165,6 +169,8 @@ def cells(tasks: Iterable[str], methods: Collection[str], only: Collection[float
         for method in methods:
             if method == "zeros":
                 levels = task.zeros
+            elif method == "zeros-long":
+                levels = task.long
             elif method == "original" or method in WHOLE:
                 levels = (0.0,) if method == "original" or task.whole else ()
             else:
