@@ -14,9 +14,11 @@ from hwsearch import estimation
 from hwsearch.backends import backend
 from hwsearch.board import board
 from hwsearch.compress import differentiable
-from hwsearch.compress.differentiable import shrink
+from hwsearch.compress.differentiable import Gated, shrink
 from hwsearch.compress.fitted import fit, keras_copy
+from hwsearch.compress.gates import gates
 from hwsearch.compress.goal import Goal
+from hwsearch.compress.soft_cost import soft_cost
 from hwsearch.cost.columns import Columns
 from hwsearch.errors import InputError
 from hwsearch.evaluate import fast
@@ -117,6 +119,31 @@ def test_gates_take_half_of_the_epochs_or_the_steps_that_are_enough(
     few = replace(trained, found=replace(trained.found, train=trained.found.train.take(slice(64))))
     shrunk(few, trained.goal(0.6), epochs=6)
     assert spent == [gated, 6 - gated]
+
+
+def test_each_widths_are_priced_once_and_by_the_exact_costs(trained: Network) -> None:
+    copy, goal = keras_copy(trained.model), trained.goal(0.5)
+    groups, asked = keras_channels.groups(copy), []
+
+    def uses(widths: Any) -> Any:
+        asked.append(widths.tobytes())
+        return goal.uses(widths)
+
+    soft = soft_cost(goal.scheme, goal.limits, goal.uses)
+    goal.__dict__["allowed"] = replace(goal.allowed, uses=uses)
+    x, y = trained.train
+    steps = 4 * -(-len(x) // 64)
+    gated = Gated(copy, gates(copy, groups), groups, goal, soft, steps)
+    gated.compile("adam", trained.found.loss, jit_compile=False)
+    gated.fit(x, y, batch_size=64, epochs=4, verbose=0)
+    priced = len(asked)
+    assert 1 < priced == len(set(asked)) <= steps // differentiable.EVERY
+    for key in set(asked):
+        counts = np.frombuffer(key, np.int64)
+        over, slopes = gated._priced(counts)
+        assert np.array_equal(over, goal.uses(counts[None])[0] > 1)
+        assert slopes.shape == (len(goal.limits), len(groups.widths)) and (slopes >= 0).all()
+    assert len(asked) == priced
 
 
 def test_an_original_without_finite_outputs_teaches_nothing(
