@@ -17,6 +17,7 @@ from hwsearch.board import Board
 from hwsearch.budget import Budget
 from hwsearch.errors import InputError, SpaceError
 from hwsearch.metric import Mode
+from hwsearch.mlflow_client import preload
 from hwsearch.objectives import cost_names
 from hwsearch.objectives import objectives as objectives_of
 from hwsearch.outcome import outcome
@@ -34,7 +35,7 @@ from hwsearch.search.sampler import check, starts
 from hwsearch.search.sampler import sampler as sampler_of
 from hwsearch.search.task import Task
 from hwsearch.space import Space
-from hwsearch.track import Tracker, preload
+from hwsearch.track import Tracker
 from hwsearch.tuner.hypermodels import is_hypermodel, search_hypermodel
 
 if TYPE_CHECKING:

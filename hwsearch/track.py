@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
 from hwsearch.errors import StudyError
 from hwsearch.layout import Layout
+from hwsearch.mlflow_client import connected, log_batch
 from hwsearch.mlflow_settings import HTTP, environment
 from hwsearch.pareto import Mode
 from hwsearch.quiet import hushed
@@ -43,32 +43,7 @@ QUEUE = 256
 RETRY_S = 30.0
 """After a failure MLflow is left alone for so long."""
 
-NOISE = (".*type hint is inferred as AnyType", "The ``noload`` loader strategy is deprecated")
-"""Warnings of MLflow 3.17 about its own code, as it is imported or used."""
-
 PARENT = "mlflow.parentRunId"
-
-
-def preload() -> threading.Thread:
-    """Imports MLflow and its database store in a thread, seconds that other work can hide.
-
-    Join it before SQLAlchemy is used elsewhere: tables that are half declared when another
-    thread configures its mappers break both.
-    """
-
-    def load() -> None:
-        try:
-            from mlflow.store.tracking import sqlalchemy_store
-            from sqlalchemy.orm import configure_mappers
-
-            assert sqlalchemy_store
-            configure_mappers()
-        except Exception as error:  # the tracker meets it again, and says so
-            log.debug("MLflow does not load: %s", error)
-
-    thread = threading.Thread(target=load, name="hwsearch-mlflow-import", daemon=True)
-    thread.start()
-    return thread
 
 
 def pages(uri: str, base: str = links.LOCAL, experiment: str = "hwsearch") -> dict[str, str]:
@@ -82,11 +57,9 @@ def pages(uri: str, base: str = links.LOCAL, experiment: str = "hwsearch") -> di
     Raises:
         StudyError: the server does not answer, or the database cannot be read.
     """
-    from mlflow import MlflowClient
-
     try:
         with environment(HTTP if uri.startswith("http") else {}), hushed("mlflow", "alembic"):
-            found = MlflowClient(uri).get_experiment_by_name(experiment)
+            found = connected(uri).get_experiment_by_name(experiment)
     except Exception as error:  # MLflow's, its database's, or the network's
         raise StudyError(
             f"MLflow's store {masked(uri)} cannot be read ({words(error)}). Is the server up, "
@@ -266,14 +239,8 @@ class Tracker:
         """Client, experiment, parent run and the trials that it has; once."""
         if self._parent_id:
             return
-        for message in NOISE:
-            warnings.filterwarnings("ignore", message)
-        from mlflow import MlflowClient  # sets the level of its own logger
-
         with hushed("mlflow", "alembic"):
-            if self.uri.startswith("sqlite:///"):
-                Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-            client = self._client = MlflowClient(self.uri)
+            client = self._client = connected(self.uri)
             self._experiment_id = self._find_experiment(client)
         where = f"tags.`{STUDY}` = '{links.quoted(self.study)}'"
         parents = []
@@ -293,7 +260,7 @@ class Tracker:
             tags = {STUDY: self.study, NOTE: note, **{k: str(v) for k, v in self._tags.items()}}
             run = client.create_run(self._experiment_id, run_name=self.study, tags=tags)
             run_id = run.info.run_id
-            _log(client, run_id, params=self._params)
+            log_batch(client, run_id, params=self._params)
         mode: Mode = "min" if self._params.get("mode") == "min" else "max"
         metric = runs.key(str(self._params.get("metric", "metric")))
         objectives = str(self._params.get("objectives", "")).split()
@@ -308,7 +275,13 @@ class Tracker:
         local = not self.uri.startswith(("http", "databricks"))
         folder = self.directory / "artifacts" / runs.file_name(self.experiment)
         place = folder.as_uri() if local else None
-        made = client.create_experiment(self.experiment, place, tags=links.EXPERIMENT_TAGS)
+        try:
+            made = client.create_experiment(self.experiment, place, tags=links.EXPERIMENT_TAGS)
+        except Exception:  # a search that began at the same time may have made it
+            found = client.get_experiment_by_name(self.experiment)
+            if found is None:
+                raise
+            return str(found.experiment_id)
         return str(made)
 
     def _trial(self, trained: Trained, excess: Mapping[str, float]) -> None:
@@ -336,7 +309,7 @@ class Tracker:
             ).info.run_id
         self._runs[number] = (run_id, False)
         self._doubtful.discard(number)
-        _log(client, run_id, record.params, record.metrics)
+        log_batch(client, run_id, record.params, record.metrics)
         with tempfile.TemporaryDirectory() as folder:
             for name, text in record.files.items():
                 (Path(folder) / name).write_text(text, encoding="utf-8")
@@ -353,14 +326,14 @@ class Tracker:
             run_id, _ = self._runs.get(verified.trained.candidate.number, ("", False))
             if run_id:
                 record = runs.finalist(verified, report, self._layout)
-                _log(client, run_id, metrics=record.metrics, tags=record.tags)
+                log_batch(client, run_id, metrics=record.metrics, tags=record.tags)
                 client.update_run(run_id, name=record.name)
         record = runs.search(report, rejected)
         with tempfile.TemporaryDirectory() as folder:
             pictures = runs.write_pictures(report, Path(folder))
             note = notes.search(report, self._parent_id, pictures, self._params, self._layout)
             tags = record.tags | {NOTE: note}
-            _log(client, self._parent_id, metrics=record.metrics, tags=tags)
+            log_batch(client, self._parent_id, metrics=record.metrics, tags=tags)
             for name, text in record.files.items():
                 (Path(folder) / name).write_text(text, encoding="utf-8")
             client.log_artifacts(self._parent_id, folder)
@@ -369,25 +342,3 @@ class Tracker:
             with hushed("mlflow", "alembic"):
                 register(client, self._experiment_id, run_id, report.chosen, report)
         client.set_terminated(self._parent_id)
-
-
-def _log(
-    client: MlflowClient,
-    run_id: str,
-    params: Mapping[str, object] | None = None,
-    metrics: Sequence[tuple[str, float, int]] = (),
-    tags: Mapping[str, str] | None = None,
-) -> None:
-    """One ``log_batch``; several where there are more than its 100 params or 1,000 items."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    items = [Param(k, str(v)[:6000]) for k, v in (params or {}).items()]
-    rows = [Metric(k, v, 0, step) for k, v, step in metrics]
-    marks = [RunTag(k, v[:8000]) for k, v in (tags or {}).items()]
-    for i in range(max(-(-len(items) // 100), -(-len(rows) // 800), 1)):
-        client.log_batch(
-            run_id,
-            rows[800 * i : 800 * (i + 1)],
-            items[100 * i : 100 * (i + 1)],
-            marks if i == 0 else [],
-        )

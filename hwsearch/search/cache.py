@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from hwsearch.lock import exclusive
 
 CACHE = "cache"
 """Its folder in the directory of all studies."""
@@ -58,7 +59,7 @@ class Cache:
         if size > self.most_bytes or (self.directory / key).is_dir():
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        with self._locked(), contextlib.suppress(OSError):
+        with exclusive(self.directory / ".lock"), contextlib.suppress(OSError):
             new = Path(tempfile.mkdtemp(prefix=".new-", dir=self.directory))
             try:
                 for path in files:
@@ -109,12 +110,6 @@ class Cache:
         part = self.directory / f".size{os.getpid()}"
         part.write_text(str(total))
         part.replace(self.directory / ".size")
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.directory / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 def _link(source: Path, target: Path) -> None:

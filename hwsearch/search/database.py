@@ -9,7 +9,6 @@ handful of statements however many parameters it has.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from hwsearch.address import masked
 from hwsearch.errors import InputError, StudyError
+from hwsearch.lock import exclusive
 
 T = TypeVar("T")
 
@@ -208,8 +208,7 @@ class Database:
     def _alone(self) -> Iterator[None]:
         """Two creations at once crash: the second waits for the first."""
         if self.is_sqlite:
-            with Path(f"{self.engine.url.database}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with exclusive(Path(f"{self.engine.url.database}.lock")):
                 yield
             return
         if self.engine.dialect.name != "postgresql":

@@ -24,10 +24,11 @@ from hwsearch.candidate import Trained
 from hwsearch.compress.structured import again
 from hwsearch.cost.cost import COSTS
 from hwsearch.errors import HwsearchError, InputError, SpaceError, StudyError
+from hwsearch.mlflow_client import preload
 from hwsearch.report import Report
 from hwsearch.search import children
 from hwsearch.space import Space
-from hwsearch.track import Tracker, preload
+from hwsearch.track import Tracker
 from hwsearch.tuner import deployment
 from hwsearch.tuner.architectures import Architectures, Verdict, digest
 from hwsearch.tuner.goal import fit_data, fit_value
