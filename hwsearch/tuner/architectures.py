@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from hwsearch.graph import keras_channels
 from hwsearch.pareto import Mode, pareto
 from hwsearch.space import Space
 
+log = logging.getLogger("hwsearch")
+
 MOST_STRUCTURES = 2
 """Pruned forms of one architecture that are fine-tuned: the mildest that fit."""
 
@@ -28,6 +31,25 @@ KEPT = 128
 
 CALIBRATION = 8
 """Samples that an untrained network is calibrated on: its scales are not used, its sizes are."""
+
+
+CHOSEN = (
+    "multiple_of", "saliency", "schedule", "sparsity", "pattern", "clusters", "qat", "trainer",
+    "method",
+)  # fmt: skip
+"""Choices of a space of which every trial of a tuner takes the first."""
+
+
+def fixed(space: Space) -> dict[str, object]:
+    """By name the choices of a space that a tuner does not make, and what it takes.
+
+    Ratios are of each group, and all the same; blocks stay: an untrained network ranks nothing,
+    and how deep a network is, is the hypermodel's to choose.
+    """
+    taken: dict[str, object] = {name: getattr(space, name)[0] for name in CHOSEN}
+    found = {name: value for name, value in taken.items() if len(getattr(space, name)) > 1}
+    whole = {"ratios": "per-group", "drop_blocks": 0}
+    return found | {n: value for n, value in whole.items() if getattr(space, n) != (value,)}
 
 
 @dataclass(frozen=True)
@@ -104,8 +126,14 @@ class Architectures:
         inputs: Sequence[Array],
     ) -> None:
         self.board, self.budget, self.backends = board, budget, backends
-        # An untrained network ranks nothing, and how deep it is, is the hypermodel's to choose.
         self.space = replace(space, ratios=("per-group",), drop_blocks=(0,))
+        default = Space()
+        for name, value in fixed(space).items():
+            if (given := getattr(space, name)) != getattr(default, name):
+                log.warning(
+                    "A tuner's trials have %s=%r, whatever else is in %s: optimize() of the "
+                    "fitted model searches that.", name, value, list(given),
+                )  # fmt: skip
         self._inputs = tuple(x[:CALIBRATION] for x in inputs)
         self._known: OrderedDict[str, Verdict] = OrderedDict()
 

@@ -21,7 +21,7 @@ from hwsearch.relief import smallest_board
 from hwsearch.report import Report
 from hwsearch.space import Space
 from hwsearch.train import predict
-from hwsearch.tuner.architectures import Verdict
+from hwsearch.tuner.architectures import Verdict, fixed
 from hwsearch.tuner.proposals import Proposals
 from hwsearch.tuner.session import Searched
 from hwsearch.verification import verify
@@ -139,6 +139,7 @@ def compression(board: Board, budget: Budget, space: Space, backends: Sequence[s
             f"weight_bits {list(space.weight_bits)}",
             f"activation_bits {list(space.activation_bits)}",
             f"backend {list(backends) if backends else 'all that can be proven here'}",
+            *(f"{name} {value}, not searched" for name, value in fixed(space).items()),
         ]
     )
 

@@ -11,7 +11,8 @@ import pytest
 
 from hwsearch.budget import Budget, target
 from hwsearch.space import Space
-from hwsearch.tuner.architectures import MOST_STRUCTURES, Architectures, digest
+from hwsearch.tuner.architectures import MOST_STRUCTURES, Architectures, digest, fixed
+from hwsearch.tuner.reporting import compression
 
 SPACE = Space(pruning_ratio=(0, 0.25, 0.5, 0.75), saliency=("l1",))
 INPUTS = (np.random.default_rng(0).random((32, 8, 8, 1), np.float32),)
@@ -90,3 +91,19 @@ def test_an_architecture_is_converted_once() -> None:
     first = made.judge(network(8))
     assert made.judge(network(8, rate=1e-2)) is first
     assert made.judge(network(12)) is not first
+
+
+def test_what_a_tuner_does_not_search_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    assert fixed(Space(saliency=("l1",))) == {}
+    space = Space(saliency=("bn", "l2"), ratios=("global",), drop_blocks=(0, 1), qat=(True,))
+    assert fixed(space) == {"saliency": "bn", "ratios": "per-group", "drop_blocks": 0}
+    board, budget = target(Budget(flash="64 KiB"), "nucleo-l4r5zi")
+    assert "saliency bn, not searched" in compression(board, budget, space, None)
+    Architectures(board, budget, None, Space(), INPUTS)
+    assert not caplog.messages
+    Architectures(board, budget, None, space, INPUTS)
+    assert [m.split(",")[0] for m in caplog.messages] == [
+        "A tuner's trials have saliency='bn'",
+        "A tuner's trials have ratios='per-group'",
+        "A tuner's trials have drop_blocks=0",
+    ]
