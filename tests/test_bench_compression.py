@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compression import cells, results
-from benchmarks.compression.__main__ import again
+from benchmarks.compression.__main__ import again, drawn
 from benchmarks.compression.cells import Cell, Outcome
 
 
@@ -80,6 +80,17 @@ def test_the_page_says_what_was_not_measured() -> None:
     assert said.startswith("1 of ") and ", 1 with others" in said
     left = said.partition("Not measured yet")[2].partition("lenet5: ")[2].partition("\n")[0]
     assert "l2 (0.5 0.85)" in left
+
+
+def test_what_is_measured_again_takes_no_longer_than_it_may() -> None:
+    found = [outcome("original", 0, train_s=0.0)]
+    for task, times in {"lenet5": (100, 600), "resnet8": (500, 2000), "vgg": (700, 1200)}.items():
+        for seed, time in enumerate(times):
+            cell = Cell(task, "l2", 0.5, seed)
+            found.append(replace(outcome("l2", 0.5, train_s=time), cell=cell))
+    seen = [tuple(o.train_s for o in drawn(found, cores=2)) for _ in range(50)]
+    assert set(seen) == {(700, 500, 100), (700, 600, 500)}
+    assert [o.train_s for o in drawn(found, cores=1)] == [700, 500, 100]  # the least there is
 
 
 def test_nothing_kept_is_nothing_to_measure_again() -> None:
