@@ -221,12 +221,13 @@ def optimize(
         with Progress(trials, timeout) as progress:
             for note in (*found.notes, *([warning] if warning else [])):
                 progress.say(f"hwsearch: {note}")
-            screened = bootstrap(found.pricing, limits, seed, max(1, starts(sampler)))
+            begun = starts(sampler, trials)
+            screened = bootstrap(found.pricing, limits, seed, max(1, begun))
             logged = tracker.logged()
             shared = storage is not None and (tracking_uri or "").startswith("http")
             search = study_owned.search(
                 partial(sampler_of, task),
-                [ranks.names(row) for row in screened.feasible[: starts(sampler)]],
+                [ranks.names(row) for row in screened.feasible[:begun]],
                 tracker.trial,
                 lambda s: _show(progress, s, found),
                 store=RunArtefacts(str(tracking_uri), name) if shared else None,

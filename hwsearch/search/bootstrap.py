@@ -69,7 +69,7 @@ def bootstrap(pricing: Pricing, budget: Budget, seed: int, points: int = POINTS)
         pool, scores = np.concatenate([best, drawn]), np.concatenate([worst, excess])
         order = np.argsort(scores, kind="stable")[:32]
         best, worst = pool[order], scores[order]
-        if sum(map(len, fits)) >= POINTS and turn >= 1:
+        if sum(map(len, fits)) >= max(points, POINTS) and turn >= 1:
             break
     feasible = np.unique(np.concatenate(fits), axis=0)
     return Bootstrap(_spread(pricing, feasible, points), best[0], float(worst[0]), screened)

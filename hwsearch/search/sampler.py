@@ -150,9 +150,11 @@ def sampler(task: Task, told: int) -> BaseSampler:
     return optuna.samplers.TPESampler(multivariate=True, seed=mixed)
 
 
-def starts(given: str | BaseSampler) -> int:
-    """Feasible points to enqueue before a sampler's first ask."""
-    return STARTS.get(given, 0) if isinstance(given, str) else POINTS
+def starts(given: str | BaseSampler, trials: int) -> int:
+    """Feasible points to enqueue before a sampler's first ask: half of the trials at most, or it
+    would never be asked."""
+    wanted = STARTS.get(given, 0) if isinstance(given, str) else POINTS
+    return min(wanted, max(1, trials // 2))
 
 
 class Listed(Proposer):

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from search.replay import trains
 from search.tasks import pricing, searching, task
@@ -19,6 +20,8 @@ from hwsearch.errors import StudyError
 from hwsearch.outcome import _ended
 from hwsearch.search.bootstrap import POINTS, bootstrap
 from hwsearch.search.loop import ASKS_IN_A_ROW
+from hwsearch.search.memory import Memory
+from hwsearch.search.sampler import starts
 from hwsearch.search.study import local, locked, open_study
 from hwsearch.space import Space
 
@@ -73,6 +76,23 @@ def test_a_space_that_holds_fewer_ends_the_search_and_it_says_so(
     assert search.known.counts.asked <= 50 + ASKS_IN_A_ROW
     said = _ended(search)
     assert len(said) == 1 and re.match(r"ended after \d of 50 trials.*wider space=", said[0]), said
+
+
+@pytest.mark.parametrize("sampler", ["front", "tpe", "nsga2", optuna.samplers.TPESampler(seed=0)])
+def test_a_short_search_asks_its_sampler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str | optuna.samplers.BaseSampler
+) -> None:
+    """Starting points are half of its trials at most, though there are more that fit."""
+    asked, ask = [], Memory.ask
+    monkeypatch.setattr(Memory, "ask", lambda self: asked.append(1) or ask(self))
+    short = replace(task(tmp_path, Budget(flash="1 MiB"), 6), sampler=sampler)
+    points = bootstrap(short.pricing, short.budget, 0, starts(sampler, short.trials)).feasible
+    waiting = [short.pricing.ranks.names(row) for row in points]
+    assert len(waiting) == 3
+    with searching(short, waiting=waiting, train=trains(0.0)) as search:
+        search.run()
+    assert len(asked) >= 3
+    assert starts(sampler, 1) == 1 and starts(sampler, 1000) in (8, POINTS)
 
 
 def test_bootstrap_finds_points_that_fit_and_the_nearest_miss(tmp_path: Path) -> None:
