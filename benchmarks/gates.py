@@ -26,6 +26,7 @@ from benchmarks.compression.networks import lenet5, lenet_large, resnet8
 from hwsearch.board import board
 from hwsearch.budget import Budget
 from hwsearch.compress.differentiable import Gated, shrink
+from hwsearch.compress.fitted import keras_copy
 from hwsearch.compress.gates import gates
 from hwsearch.compress.goal import Goal
 from hwsearch.compress.soft_cost import soft_cost
@@ -84,11 +85,11 @@ def measure(build: Callable[[], keras.Model]) -> float:
     limits = Budget(flash=cost.flash_bytes, ram=cost.ram_bytes, latency=cost.latency_s)
     goal = Goal(found.pricing, limits, whole, 0.5)
     soft = soft_cost(goal.scheme, goal.limits, goal.uses)
-    copy = cloned(model)
+    copy = keras_copy(model)
     copied = keras_channels.groups(copy)
     steps = (1 + EACH) * (SAMPLES // BATCH)
     fits = []
-    for fitted in (cloned(model), Gated(copy, gates(copy, copied), copied, goal, soft, steps)):
+    for fitted in (keras_copy(model), Gated(copy, gates(copy, copied), copied, goal, soft, steps)):
         fitted.compile("adam", found.loss, jit_compile=False)
         fits.append(partial(fitted.fit, images, labels, batch_size=BATCH, verbose=0))
     taken = epochs_s(fits)
@@ -98,9 +99,9 @@ def measure(build: Callable[[], keras.Model]) -> float:
     whole_s = []
     for _ in range(ROUNDS):
         started = time.process_time()
-        fine_tune(cloned(model), found.train, found.loss, **recipe())
+        fine_tune(keras_copy(model), found.train, found.loss, **recipe())
         between = time.process_time()
-        copy = cloned(model)
+        copy = keras_copy(model)
         shrink(copy, keras_channels.groups(copy), found.train, found.loss, goal, **recipe())
         whole_s.append(time.process_time() - between - (between - started))
     print(
@@ -111,13 +112,6 @@ def measure(build: Callable[[], keras.Model]) -> float:
         flush=True,
     )
     return ratio
-
-
-def cloned(model: Any) -> Any:
-    """A copy with weights of its own."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 if __name__ == "__main__":

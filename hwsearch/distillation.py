@@ -49,11 +49,12 @@ class Distillation:
 
 
 def losses(model: Any, loss: Any) -> list[Any]:
-    """The loss of each output of a model, in order, from what ``model.compile`` takes."""
+    """The loss of each output of a model, in order, from what ``model.compile`` takes; None where
+    an output has none."""
     import keras
 
     if isinstance(loss, Mapping):
-        return [keras.losses.get(loss[name]) for name in _order(model)]
+        return [keras.losses.get(loss.get(name)) for name in _order(model)]
     listed = list(loss) if isinstance(loss, list | tuple) else [loss] * len(model.outputs)
     return [keras.losses.get(one) for one in listed]
 
@@ -94,6 +95,8 @@ def kinds(model: Any, loss: Any) -> tuple[tuple[Kind, ...], str]:
     """(what each output holds, ""), or ((), why distillation cannot use this model or loss)."""
     found: list[Kind] = []
     for one in losses(model, loss):
+        if one is None:
+            return (), "no distillation: an output has no loss; trained on labels alone"
         config = one.get_config() if hasattr(one, "get_config") else {}
         logits = bool(config.get("from_logits", False))
         name = name_of(one)

@@ -9,7 +9,9 @@ from keras import layers as L
 from scipy.special import expit, log_softmax, logit, softmax
 
 from hwsearch import distillation
+from hwsearch.data import Samples
 from hwsearch.distillation import kinds, losses, softened_loss, usable
+from hwsearch.train import fine_tune
 
 RNG = np.random.default_rng(0)
 
@@ -79,6 +81,23 @@ def test_losses_by_output() -> None:
     found = [getattr(x, "name", getattr(x, "__name__", "")) for x in losses(model, named)]
     assert found == ["mean_squared_error", "binary_crossentropy"]
     assert "mean_squared_error" in kinds(model, named)[1]
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_an_output_without_a_loss_is_not_distilled_and_trains() -> None:
+    listed = network("softmax", "sigmoid")
+    named = keras.Model(listed.input, dict(zip(("out0", "out1"), listed.outputs, strict=True)))
+    x, y = np.ones((8, 4), np.float32), np.zeros(8, np.int64)
+    data = Samples((x,), (y, np.zeros((8, 3), np.float32)))
+    for model, loss in (
+        (named, {"out0": "sparse_categorical_crossentropy"}),
+        (listed, ["sparse_categorical_crossentropy", None]),
+    ):
+        assert losses(model, loss)[1] is None
+        assert "an output has no loss" in kinds(model, loss)[1]
+        found = fine_tune(model, data, loss, epochs=1, learning_rate=1e-3, batch_size=4,
+                          samples=0, seed=0)  # fmt: skip
+        assert np.isfinite(found.curve[0].loss)
 
 
 def test_outputs_that_teach_nothing() -> None:

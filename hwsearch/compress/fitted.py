@@ -71,6 +71,7 @@ def fit(
     Raises:
         ModelError, ModelFileError, DataError: the model or the data cannot be used.
         RefusedError: the backend does not run the model.
+        BudgetError: the backend cannot tell a cost that is limited on this board.
         InputError: nothing to train by, to cut, or to aim at.
     """
     place = board if isinstance(board, Board) else board_of(board)
@@ -80,6 +81,7 @@ def fit(
     bits = Space(activation_bits=(activation_bits,), multiple_of=space.multiple_of)
     given = Given(data=data, loss=loss, backends=(backend,), space=bits, seed=seed)
     found = problem(copy, place, given)
+    found.pricing.knowing(budget.limits)
     layout = found.pricing.ranks.layout
     eights = (8,) * len(layout.ops)
     full = tuple(width for _, width, _ in layout.groups)

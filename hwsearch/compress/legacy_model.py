@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tf_keras
 
+from hwsearch.compress.tfmot import twin_name
 from hwsearch.errors import RefusedError
 from hwsearch.graph import keras_channels
 
@@ -133,7 +134,7 @@ def _built(layer: Any, path: str) -> Any:
         elif isinstance(value, dict):
             continue
         given[key] = value
-    given["name"] = path.replace("/", "__")
+    given["name"] = twin_name(path)
     try:
         made = known(**given)
     except (TypeError, ValueError) as error:

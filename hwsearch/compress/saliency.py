@@ -114,7 +114,7 @@ def _taylor(model: Any, groups: ChannelGroups, evidence: Evidence) -> Floats | s
     if data is None or not data.targets or evidence.loss is None:
         return "taylor needs targets and a loss"
     found = gates(model, groups)
-    objective = [aligned(loss) for loss in losses(model, evidence.loss)]
+    objective = [loss and aligned(loss) for loss in losses(model, evidence.loss)]
     core = keras_channels.functional(model)
 
     def slope(inputs: Sequence[Any], targets: Sequence[Any]) -> Any:
@@ -124,7 +124,7 @@ def _taylor(model: Any, groups: ChannelGroups, evidence: Evidence) -> Floats | s
             packed = tf.nest.pack_sequence_as(core.input, list(inputs))
             outputs, _ = model.stateless_call(*found.apply(model, gate), packed, training=False)
             each = zip(objective, targets, tf.nest.flatten(outputs), strict=True)
-            total = sum(tf.reduce_mean(loss(y, made)) for loss, y, made in each)
+            total = sum(tf.reduce_mean(loss(y, made)) for loss, y, made in each if loss)
         return tape.gradient(total, gate)
 
     traced = tf.function(slope, autograph=False)

@@ -24,6 +24,7 @@ import tensorflow as tf
 from hwsearch import distillation
 from hwsearch.candidate import Epoch
 from hwsearch.compress.elementwise import Elementwise, kernels
+from hwsearch.compress.rounding import rounded
 from hwsearch.data import Array, Samples
 from hwsearch.errors import RefusedError
 from hwsearch.graph import keras_channels
@@ -77,7 +78,7 @@ def train(
         "seed": seed,
         "schedule": schedule,
         "sparsity": wanted.sparsity,
-        "zeros": {path.rpartition("/")[2]: wanted.of(path).sparsity for path, _ in kernels(model)},
+        "zeros": {twin_name(path): wanted.of(path).sparsity for path, _ in kernels(model)},
         "pattern": wanted.pattern,
         "clusters": wanted.clusters,
         "qat": wanted.qat,
@@ -108,13 +109,18 @@ def train(
     return FineTuned(tuple(Epoch(value) for value in found["curve"]), tuple(found["notes"]))
 
 
+def twin_name(path: str) -> str:
+    """Of the Keras 2 layer that stands for the one at a path."""
+    return path.replace("/", "__")
+
+
 def _check(model: Any, wanted: Elementwise, bits: Mapping[int, int]) -> None:
     own = {type(layer) for _, layer in keras_channels.layers(model)}
     foreign = sorted(c.__name__ for c in own if not c.__module__.startswith("keras.src."))
     if foreign:
         raise RefusedError(f"{', '.join(foreign)} is no layer of Keras: Keras 2 has no twin of it")
     if wanted.qat and bits:
-        if len(bits) < len(kernels(model)):
+        if len(bits) < len(rounded(model)):
             raise RefusedError("its N-bit scheme has one width for all layers, not one for each")
         if wanted.sparsity or wanted.clusters:
             raise RefusedError("it preserves zeros and clusters with 8-bit weights alone")

@@ -16,9 +16,7 @@ import numpy as np
 
 from hwsearch.compress import tfmot as owner
 from hwsearch.errors import RefusedError
-
-BATCH_NORM_MOMENTUM = 0.9
-"""As :data:`hwsearch.train.BATCH_NORM_MOMENTUM`."""
+from hwsearch.train import BATCH_NORM_MOMENTUM
 
 COMPARED = 64
 """Samples on which the model built again is compared with the original."""

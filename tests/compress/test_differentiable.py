@@ -20,7 +20,7 @@ from hwsearch.compress.gates import gates
 from hwsearch.compress.goal import Goal
 from hwsearch.compress.soft_cost import soft_cost
 from hwsearch.cost.columns import Columns
-from hwsearch.errors import InputError
+from hwsearch.errors import BudgetError, InputError
 from hwsearch.evaluate import fast
 from hwsearch.graph import keras_channels, tflite
 from hwsearch.problem import Given, Problem, problem
@@ -161,6 +161,12 @@ def test_an_original_without_finite_outputs_teaches_nothing(
     with pytest.raises(Seen) as seen:
         fit(trained.model, trained.train, hwsearch.Budget(flash="9 KiB"), BOARD)
     assert seen.value.args == (None,)
+
+
+def test_a_limit_that_the_backend_cannot_tell_is_refused(trained: Network) -> None:
+    limits = hwsearch.Budget(latency="5 ms")
+    with pytest.raises(BudgetError, match="latency"):
+        fit(trained.model, trained.train, limits, "nucleo-g0b1re", backend="x-cube-ai-8.1")
 
 
 def test_a_loss_that_diverges_leaves_a_network_inside_with_finite_weights(

@@ -87,6 +87,23 @@ def squared(y, made):
     return (y - made) ** 2
 
 
+def test_taylor_passes_over_an_output_without_a_loss() -> None:
+    inputs = keras.Input((4,))
+    shared = keras.layers.Dense(6, activation="relu", name="shared")(inputs)
+    out = [keras.layers.Dense(1, name=name)(shared) for name in ("a", "b")]
+    model = keras.Model(inputs, out)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 4)).astype(np.float32), rng.normal(size=64).astype(np.float32)
+    both = Samples((x,), (y, y))
+    named = saliency(model, keras_channels.groups(model), "taylor", Evidence(both, ["mse", None]))
+    alone = keras.Model(inputs, out[0])
+    one = Evidence(Samples((x,), (y,)), "mse")
+    wanted = saliency(alone, keras_channels.groups(alone), "taylor", one)
+    assert named.notes == ()
+    for name, values in wanted.values.items():
+        np.testing.assert_allclose(named.values[name], values, rtol=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["binary_crossentropy", squared])
 def test_taylor_takes_targets_with_and_without_an_axis_of_one(loss) -> None:
     model, groups = two_layers(), keras_channels.groups(two_layers())

@@ -70,6 +70,23 @@ def test_zeros_come_back_and_the_loss_falls() -> None:
     assert accuracy(model) > 0.5
 
 
+def test_layers_of_nested_models_get_their_shares() -> None:
+    keras.utils.set_random_seed(0)
+    conv = keras.layers.Conv2D(8, 3, name="conv")
+    inputs, outer = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
+    backbone = keras.Model(inputs, conv(inputs), name="backbone")
+    x = keras.layers.Conv2D(8, 3, name="conv")(backbone(outer))
+    out = keras.layers.Dense(10, activation="softmax")(keras.layers.Flatten()(x))
+    model = keras.Model(outer, out)
+    paths = [path for path, _ in kernels(model)]
+    assert paths[:2] == ["backbone/conv", "conv"]
+    shares = (1.5, 0.25, 1.0)  # of a half
+    wanted = Elementwise(sparsity=0.5, spread=tuple(zip(paths, shares, strict=True)))
+    train(model, wanted, epochs=2)
+    zeros = [float((kernel.numpy() == 0).mean()) for _, kernel in kernels(model)]
+    assert zeros == pytest.approx([0.5 * share for share in shares], abs=0.03)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "wanted",
@@ -175,6 +192,8 @@ class Own(keras.layers.Layer):
         ({"model": Own()}, "Own is no layer of Keras"),
         ({"loss": lambda y, p: p}, "loss <lambda> is not one of Keras"),
         ({"bits": 1, "wanted": Elementwise(qat=True)}, "one width for all layers"),
+        ({"bits": 2, "wanted": Elementwise(qat=True), "model": keras.layers.DepthwiseConv2D(3)},
+         "one width for all layers"),
         ({"bits": 2, "wanted": Elementwise(qat=True, sparsity=0.5)}, "8-bit weights alone"),
         ({"epochs": 0}, "there are no epochs"),
     ],
