@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compression import cells, results
+from benchmarks.compression import cells, methods, results
 from benchmarks.compression.__main__ import again, drawn
 from benchmarks.compression.cells import Cell, Outcome
+from benchmarks.compression.measure import missing
 
 
 def outcome(method: str, level: float, seed: int = 0, **told: float) -> Outcome:
@@ -18,7 +19,7 @@ def outcome(method: str, level: float, seed: int = 0, **told: float) -> Outcome:
                "latency_s": 0.01, "energy_j": 1e-3, "train_s": 100.0} | told  # fmt: skip
     whole = Outcome(
         Cell("lenet5", method, level, seed), 0.9, 0.89, 0.91, 0.0, -0.01, 0.01, 60_000, 1.0,
-        60_000, 5_000, 0.01, 1e-3, 70_000, 100.0, "", "",
+        60_000, 5_000, 0.01, 1e-3, 70_000, 100.0, "", "", "",
     )  # fmt: skip
     return replace(whole, **figures)
 
@@ -45,6 +46,30 @@ def test_gates_are_compared_at_equal_level() -> None:
     gates = outcome("differentiable", 0.7, difference=-0.01, train_s=50)
     other = [outcome("magnitude+tpe", level, difference=-0.02) for level in (0.5, 0.7)]
     assert claimed([gates, *other], "gates") == "+1.00 points in 0.50 × the time"
+
+
+def test_the_interval_is_that_of_what_is_compared() -> None:
+    gates = outcome("differentiable", 0.7, difference=-0.01, difference_low=-0.013,
+                    difference_high=-0.007)  # fmt: skip
+    other = outcome("magnitude+tpe", 0.7, difference=-0.02, difference_low=-0.024,
+                    difference_high=-0.016)  # fmt: skip
+    (row,) = results.rows(results.points([gates, other]))[-1:]
+    assert row.interval == "+0.50 to +1.50" and row.reached is True
+    small = outcome("zeros", 0.8, difference=-0.004, difference_low=-0.006)
+    (alone,) = results.rows(results.points([small]))
+    assert alone.interval == "-0.60 to +1.00" and alone.reached is False
+
+
+def test_a_cell_of_other_settings_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = next(o.cell for o in cells.kept() if o.cell.method == "int4-qat")
+    assert missing([kept]) == []
+    monkeypatch.setitem(methods.DEPENDS, "int4-qat", (0.9,))
+    assert missing([kept]) == [kept]
+
+
+def test_the_page_says_where_originals_are_mixed() -> None:
+    mixed = [outcome("l2", 0.7), replace(outcome("l2", 0.5), origin="other")]
+    assert "versions of packages**: lenet5." in results.state(mixed)
 
 
 def test_formats_are_compared_with_dense_weights_of_the_same_widths() -> None:

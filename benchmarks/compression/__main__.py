@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks.compression import results
 from benchmarks.compression.cells import Cell, Outcome, keep, kept, load
-from benchmarks.compression.measure import line, outcomes
+from benchmarks.compression.measure import line, missing, outcomes
 from benchmarks.compression.methods import METHODS, cells
 from benchmarks.compression.tasks import TASKS
 
@@ -38,16 +38,15 @@ def unconfirmed(wanted: list[Cell]) -> list[Cell]:
         if point.task in tasks and point.method in methods - {"original"}
         for seed in range(SEEDS)
     }
-    return sorted((c for c in found if load(c) is None), key=lambda c: list(TASKS).index(c.task))
+    return sorted(missing(list(found)), key=lambda c: list(TASKS).index(c.task))
 
 
 def measure(wanted: list[Cell], deadline: float) -> bool:
     """Measures and keeps the cells that are not kept; whether it came to the end."""
-    missing = [cell for cell in wanted if load(cell) is None]
-    for outcome in outcomes(missing, deadline) if missing else ():
+    for outcome in outcomes(missing(wanted), deadline):
         keep(outcome)
         print(line(outcome), flush=True)
-    return all(load(cell) is not None for cell in missing)
+    return not missing(wanted)
 
 
 def drawn(found: list[Outcome], cores: int) -> list[Outcome]:

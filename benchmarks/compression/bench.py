@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from hwsearch.pricing import Pricing
 from hwsearch.problem import Given, problem
 from hwsearch.space import Space
 from hwsearch.train import predict
+
+PACKAGES = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy")
+"""Whose versions figures depend on."""
 
 BOARD, BACKEND = "nucleo-l4r5zi", "aot"
 RATE, BATCH = 2e-3, 128
@@ -97,8 +101,8 @@ class Bench:
         """The original, to be changed."""
         return original(self.task, self.folder)
 
-    def outcome(self, cell: Cell, made: Made) -> Outcome:
-        """The artefact scored on the data to report on, and its cost."""
+    def outcome(self, cell: Cell, made: Made, settings: str) -> Outcome:
+        """The artefact scored on the data to report on, its cost, and the settings' digest."""
         found = fast(made.content, self.data.report.inputs)
         measure, targets = metric(self.task.metric, self.task.mode), self.data.report.targets
         score = measure.score(targets, found, FAST)
@@ -112,17 +116,16 @@ class Bench:
         return Outcome(
             cell, score.value, score.low, score.high, paired.value, paired.low, paired.high,
             left, left / self.parameters, cost.flash_bytes, cost.ram_bytes, cost.latency_s,
-            cost.energy_j, len(made.content), made.train_s, self.digest(cell), machine(),
+            cost.energy_j, len(made.content), made.train_s, settings, self.origin, machine(),
         )  # fmt: skip
 
-    def digest(self, cell: Cell) -> str:
-        """Of the original's weights, the cell, the settings and the versions."""
+    @cached_property
+    def origin(self) -> str:
+        """Digest of the original's weights, and of the versions of what trains and quantizes."""
         state = hashlib.sha256()
         for weights in self.model.get_weights():
             state.update(np.ascontiguousarray(weights).tobytes())
-        settings = [cell.task, cell.method, cell.level, cell.seed, self.task.tuned, RATE, BATCH,
-                    DISTILLATION, TEMPERATURE]  # fmt: skip
-        return digest(state.hexdigest(), settings)
+        return digest(state.hexdigest(), [version(name) for name in PACKAGES])
 
     def deployed(self, model: keras.Model, bits: dict[int, int] | None = None) -> bytes:
         """The model with weights of 8 bits, or of fewer for operators that are named."""

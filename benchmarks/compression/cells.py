@@ -7,12 +7,10 @@ import json
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parent / "data"
-PACKAGES = ("tensorflow", "keras", "litert-quantizer", "ai-edge-litert", "numpy")
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,8 @@ class Outcome:
         flash_bytes, ram_bytes, latency_s, energy_j: estimated, generated C on the board.
         tflite_bytes: of the artefact.
         train_s: seconds of compressing and training.
-        digest: of what the figures depend on.
+        digest: of the settings that the figures depend on.
+        origin: digest of the original's weights and of packages' versions.
         machine: where it ran.
     """
 
@@ -70,6 +69,7 @@ class Outcome:
     tflite_bytes: int
     train_s: float
     digest: str
+    origin: str
     machine: str
 
 
@@ -98,9 +98,8 @@ def keep(outcome: Outcome) -> None:
 
 
 def digest(*parts: Any) -> str:
-    """Of settings, and of the versions of what trains and quantizes."""
-    versions = [version(name) for name in PACKAGES]
-    return hashlib.sha256(json.dumps([*parts, versions]).encode()).hexdigest()[:16]
+    """Of anything that JSON has words for."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def machine() -> str:

@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compression.bench import Bench
-from benchmarks.compression.cells import Cell, Outcome
-from benchmarks.compression.methods import METHODS
+from benchmarks.compression.bench import BATCH, DISTILLATION, RATE, TEMPERATURE, Bench
+from benchmarks.compression.cells import Cell, Outcome, digest, load
+from benchmarks.compression.methods import DEPENDS, METHODS
 from benchmarks.compression.tasks import TASKS, original
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hwsearch", "compression")
@@ -40,6 +40,22 @@ def outcomes(wanted: Sequence[Cell], deadline: float = math.inf) -> Iterator[Out
             pool.shutdown(cancel_futures=True)
 
 
+def missing(wanted: Sequence[Cell]) -> list[Cell]:
+    """Those that were not measured, or with settings that are others now."""
+    return [
+        cell for cell in wanted
+        if (found := load(cell)) is None or found.digest != digest_of(cell)
+    ]  # fmt: skip
+
+
+def digest_of(cell: Cell) -> str:
+    """Of the settings that its figures depend on."""
+    task = TASKS[cell.task]
+    settings = [cell.task, cell.method, cell.level, cell.seed, task.tuned, RATE, BATCH,
+                DISTILLATION, TEMPERATURE, *DEPENDS.get(cell.method, ())]  # fmt: skip
+    return digest(settings)
+
+
 def line(outcome: Outcome) -> str:
     """One cell as text."""
     cell = outcome.cell
@@ -59,7 +75,7 @@ def _outcome(cell: Cell, deadline: float) -> Outcome | None:
     if time.time() > deadline:
         return None
     bench = _bench(cell.task)
-    return bench.outcome(cell, METHODS[cell.method](bench, cell))
+    return bench.outcome(cell, METHODS[cell.method](bench, cell), digest_of(cell))
 
 
 @lru_cache(maxsize=1)

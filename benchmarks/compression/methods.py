@@ -16,7 +16,9 @@ from benchmarks.compression.bench import (
     BATCH,
     BOARD,
     DISTILLATION,
+    LOW_SHARE,
     RATE,
+    ROOM,
     TEMPERATURE,
     Bench,
     Made,
@@ -92,8 +94,9 @@ def elementwise(
         model = structured_pruning.prune(model, groups, keep(ranked, widths))
     bits = bench.low(model) if low else {}
     tune = Tuning(
-        bench.data.train, task.loss, bench.recipe(cell.seed), wanted, "agp", epochs, bits
-    )
+        bench.data.train, task.loss, bench.recipe(cell.seed), wanted, "agp", epochs, bits,
+        stops=False,
+    )  # fmt: skip
     tune(model, epochs)
     return Made(bench.deployed(model, bits), time.monotonic() - started)
 
@@ -160,6 +163,16 @@ METHODS: dict[str, Method] = {
     "l2+int4-qat": partial(elementwise, Elementwise(qat=True), True, True),
     "magnitude+tpe": searched,
 }
+
+DEPENDS: dict[str, tuple[object, ...]] = {
+    "differentiable": (ROOM,),
+    "magnitude+tpe": (ROOM, SEARCHED_TRIALS, SEARCHED_SHARE, "TPE is asked for half of them"),
+    "int4-qat": (LOW_SHARE,),
+    "l2+int4-qat": (LOW_SHARE,),
+    "int4": (LOW_SHARE, "to the last epoch"),
+    "l2+int4": (LOW_SHARE, "to the last epoch"),
+}
+"""What a method's figures depend on beside what all do; words where the method was mended."""
 
 
 def cells(tasks: Iterable[str], methods: Collection[str], only: Collection[float]) -> list[Cell]:
