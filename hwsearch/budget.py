@@ -79,6 +79,12 @@ class Budget:
         values = ((cost, getattr(self, name)) for cost, name in LIMIT_OF.items())
         return {cost: float(value) for cost, value in values if value is not None}
 
+    def most_cycles(self, board: Board) -> float:
+        """Core cycles that an inference may take on a board; infinite where none is limited."""
+        if self.latency is None or board.clock_hz is None:
+            return math.inf
+        return self.limits["latency_s"] * board.clock_hz
+
     def on(self, board: Board) -> Budget:
         """This budget with the board's own flash and RAM where it sets none.
 

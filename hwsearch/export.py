@@ -84,7 +84,7 @@ def export(verified: Verified, out: Path, report: Report, port_name: str | None 
     }
     target = _target(port_name, report)
     try:
-        files |= _sources(model, target)
+        files |= _sources(model, target, report.budget.most_cycles(report.board))
         refused = ""
     except RefusedError as error:  # an interpreter may still run it
         refused = str(error).splitlines()[0]
@@ -117,13 +117,13 @@ def _target(name: str | None, report: Report) -> Port:
     return found
 
 
-def _sources(model: TfliteModel, target: Port) -> dict[str, bytes]:
+def _sources(model: TfliteModel, target: Port, most_cycles: float) -> dict[str, bytes]:
     """The network's C in ``c/``, and the project around it."""
     ends = max(len(model.graph.inputs), len(model.graph.outputs))
     if ends > MAX_ENDS:
         raise RefusedError(f"the firmware takes {MAX_ENDS} inputs and outputs, this has {ends}.")
     with tempfile.TemporaryDirectory() as folder:
-        made = generate(model, Path(folder), core=target.core)
+        made = generate(model, Path(folder), core=target.core, most_cycles=most_cycles)
         generated = {p.name: p.read_bytes() for p in made.files}
     sources = {f"{MODEL}/{name}": content for name, content in generated.items()}
     return sources | project(target, tuple(generated))

@@ -179,7 +179,7 @@ def optimize(
     if fit is not None:
         raise InputError("fit= is for hypermodels; a trained model is fine-tuned as space= says.")
     found = problem(model, on, given)
-    pricing, left_out = found.pricing.knowing({*limits.limits, *cost_names(goals)})
+    pricing, left_out = found.pricing.within(limits).knowing({*limits.limits, *cost_names(goals)})
     found = replace(found, pricing=pricing, notes=(*found.notes, *left_out))
     spec = _spec(found, limits, on, seed) | {"objectives": list(goals)}
     name = study or f"{found.model.name}-{_digest(spec)}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from hwsearch import estimation
 from hwsearch.board import Board
+from hwsearch.budget import Budget
 from hwsearch.configuration import Configuration
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import BandColumns, Cost, CostColumns, Floats
@@ -110,6 +111,14 @@ class Pricing:
             values.get("cycles"),
             bands,
         )
+
+    def within(self, budget: Budget) -> Pricing:
+        """With backends that store weights as a budget's limit of latency allows."""
+        most, found = budget.most_cycles(self.board), []
+        for backend in self.ranks.backends:
+            limited = getattr(backend, "within", None)
+            found.append(backend if limited is None else limited(most))
+        return replace(self, ranks=Ranks(self.ranks.space, self.ranks.layout, tuple(found)))
 
     def knowing(self, costs: Iterable[str]) -> tuple[Pricing, list[str]]:
         """Without the backends that cannot tell one of these costs on this board, and why.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ def verify(
     repeats: int = 1,
     power: str | Path | None = None,
     expected: Sequence[NDArray[Any]] | None = None,
+    most_cycles: float = math.inf,
 ) -> Measurement:
     """Compiles a quantized ``.tflite`` ahead of time, links it, runs it on a device, measures it.
 
@@ -59,6 +61,8 @@ def verify(
         repeats: timed runs a sample.
         power: trace of a power analyser (time, current) taken meanwhile; fills ``energy_j``.
         expected: the outputs to compare with, integers; default the host oracle's.
+        most_cycles: that a budget's latency leaves, as the weights of a search's models are
+            stored by it; see :func:`hwsearch.codegen.generate`.
 
     Returns:
         A :class:`Measurement`; ``mismatched_outputs`` counts output bytes that differ. What an
@@ -77,7 +81,7 @@ def verify(
     content = model.content
     inputs = _inputs(model, samples)
     with tempfile.TemporaryDirectory(prefix="hwsearch-") as folder:
-        image = _image(model, device, port, Path(folder), flags, toolchain)
+        image = _image(model, device, port, Path(folder), flags, toolchain, most_cycles)
         if expected is None:
             expected = oracle.run(content, inputs).outputs if oracle.available() else ()
         given = [[values[i].tobytes() for values in inputs] for i in range(len(inputs[0]))]
@@ -142,6 +146,7 @@ def _image(
     folder: Path,
     flags: Sequence[str],
     toolchain: str | None,
+    most_cycles: float,
 ) -> Image:
     """The linked image; for a board, written to it."""
     from hwsearch.codegen import generate
@@ -153,7 +158,8 @@ def _image(
             "--port nucleo-l4r5zi, in Python port='nucleo-l4r5zi'; docs/porting.md tells "
             "how to write one."
         )
-    generate(model, folder / "model", core=port_named(name).core)
+    core = port_named(name).core
+    generate(model, folder / "model", core=core, most_cycles=most_cycles)
     image = build(folder / "model", name, folder / "image", flags=flags, toolchain=toolchain)
     if port_of(device) is None:
         flashing.flash(image)

@@ -51,21 +51,22 @@ def reliefs(
         raised = RAISED * value
         change: dict[str, Any] = {LIMIT_OF[limit]: raised}
         roomier = replace(budget, **change)
-        screened = bootstrap(pricing, roomier, seed, POOL)
+        there = pricing.within(roomier)
+        screened = bootstrap(there, roomier, seed, POOL)
         rows = screened.feasible
         if not len(rows):
             found.append(Relief(limit, raised, None, screened.excess))
             continue
         decoded = pricing.ranks.decode(rows)
         if surrogate is None:
-            best = int(np.argmax(pricing.price(decoded).flash_bytes))
+            best = int(np.argmax(there.price(decoded).flash_bytes))
             metric = None
         else:
             expected, _ = surrogate.predict(Features.of(pricing.ranks, decoded))
             best = int(np.argmax(expected))
             metric = float(expected[best]) * (1 if mode == "max" else -1)
         configuration = pricing.ranks.configuration(rows[best])
-        candidate = Candidate(-1, configuration, pricing.cost(configuration))
+        candidate = Candidate(-1, configuration, there.cost(configuration))
         found.append(Relief(limit, raised, candidate, screened.excess, metric))
     return tuple(found)
 
@@ -91,7 +92,7 @@ def smallest_board(
     for place in sorted(boards().values(), key=_size):
         if place.flash_bytes is None or place.ram_bytes is None:
             continue
-        there = replace(pricing, board=place)
+        there = replace(pricing, board=place).within(budget)
         costs = there.price(columns)
         if any(getattr(costs, limit) is None for limit in budget.limits):
             continue  # its clock or power is unknown

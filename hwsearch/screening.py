@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ def plan(
     runtimes = None if backends is None else tuple(backends)
     given = Given(data, validation_data, test_data, loss, metric, mode, runtimes, what, seed)
     found = problem(model, on, given)
+    found = replace(found, pricing=found.pricing.within(limits))
     ranks = found.pricing.ranks
     rng = np.random.default_rng(seed)
     drawn = np.concatenate([ranks.pruned(rng, DRAWN // 2), ranks.random(rng, DRAWN // 2)])

@@ -83,7 +83,8 @@ def _one(
         note = "no tflite-micro wheel on this machine: outputs by LiteRT, arena not measured"
         return Verified(trained, "estimate", score, difference, None, note), reason
     if runtime.name == "aot":
-        return _on_device(trained, score, difference, measured, report, device, budget)
+        most = getattr(runtime, "most_cycles", math.inf)
+        return _on_device(trained, score, difference, measured, report, device, budget, most)
     # The oracle has the reference kernels, so it is their arena that it measures; another
     # runtime's plan differs from theirs by its own scratch alone.
     expected = int(backend("tflm").ram(columns).arena[0])
@@ -106,11 +107,12 @@ def _on_device(
     report: Samples,
     device: str,
     budget: Budget,
+    most_cycles: float,
 ) -> tuple[Verified, str]:
     """Built, linked and run: every output byte compared, flash and RAM those of the image."""
     inputs = [x[:IMAGE_SAMPLES] for x in report.inputs]
     try:
-        measured = proof.verify(trained.tflite, device, inputs)
+        measured = proof.verify(trained.tflite, device, inputs, most_cycles=most_cycles)
     except ToolchainError as error:
         kept = replace(by_oracle, arena_bytes=None)
         note = f"no image was built: {str(error).splitlines()[0]}"

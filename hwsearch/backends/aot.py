@@ -16,6 +16,7 @@ still to be trained the channels that fine-tuning leaves dead, which the compile
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -103,6 +104,7 @@ class Aot:
         compiler: ``"gcc"`` or ``"zig"``; None is what an image would be built with here.
         slowdown: cycles that sparse or clustered weights may cost, as a multiple of the same
             weights stored dense, for a smaller image.
+        most_cycles: that an inference may take, as far as such weights have a say.
     """
 
     name: str = "aot"
@@ -114,6 +116,7 @@ class Aot:
     core: str = "M4"
     compiler: str | None = None
     slowdown: float = SLOWDOWN
+    most_cycles: float = math.inf
 
     @property
     def measured(self) -> Target:
@@ -123,6 +126,10 @@ class Aot:
     def on_core(self, core: str) -> Aot:
         """The same for another core."""
         return self if core == self.core else replace(self, core=core)
+
+    def within(self, most_cycles: float) -> Aot:
+        """The same under a limit of cycles."""
+        return self if most_cycles == self.most_cycles else replace(self, most_cycles=most_cycles)
 
     @property
     def bands(self) -> dict[str, Band]:
@@ -146,7 +153,7 @@ class Aot:
 
     def forms(self, columns: Columns) -> Ints | None:
         """int64 [n, ops]: how weights are stored; see :func:`aot_formats.chosen`."""
-        return chosen(columns, self.measured, self.slowdown)
+        return chosen(columns, self.measured, self.slowdown, self.most_cycles)
 
     def ram(self, columns: Columns) -> RamColumns:
         """Arena exact; persistent: what rounds it up to words."""

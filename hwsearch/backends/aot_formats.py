@@ -1,11 +1,11 @@
-"""The format that each layer's weights are stored in: the smallest image within a slowdown.
+"""The format that each layer's weights are stored in: the smallest image that is fast enough.
 
 Greedy: of all changes of one layer's format that save bytes the one that saves most a cycle, as
-long as the network stays within ``slowdown`` times its cycles with dense weights; changes that
-cost no cycles come first. That is done with palettes alone, with sparse weights alone and with
-both, because each brings its kernels, and the smallest image is taken: a format that saves less
-than its code is not used at all. The compiler asks this of the weights that there are, the search
-of weights that are still to be trained.
+long as the network stays within ``slowdown`` times its cycles with dense weights and within the
+cycles that a limit of latency leaves; changes that cost no cycles come first. That is done with
+palettes alone, with sparse weights alone and with both, because each brings its kernels, and the
+smallest image is taken: a format that saves less than its code is not used at all. The compiler
+asks this of the weights that there are, the search of weights that are still to be trained.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from hwsearch.backends.aot_weights import (
 from hwsearch.codegen.formats import SLOWDOWN, counted
 from hwsearch.codegen.layers import FORMATS
 from hwsearch.codegen.packing import PALETTE
+from hwsearch.cost import latency
 from hwsearch.cost.columns import Columns, Ints
 from hwsearch.cost.cost import Floats
 from hwsearch.errors import InputError
@@ -38,28 +39,33 @@ FREE = 1e12
 """Score, in bytes a cycle, of a change that costs no cycles."""
 
 
-def formats_of(model: TfliteModel, core: str = "M4", slowdown: float = SLOWDOWN) -> dict[int, str]:
+def formats_of(
+    model: TfliteModel, core: str = "M4", slowdown: float = SLOWDOWN, most_cycles: float = np.inf
+) -> dict[int, str]:
     """By operator the format of its weights, where that is not dense.
 
     Args:
         model: the network with its weights.
         core: whose cycles are meant.
         slowdown: cycles allowed, as a multiple of those with dense weights.
+        most_cycles: allowed at most, as corrected on a calibrated device.
 
     Raises:
         InputError: ``slowdown`` is below 1.
     """
     columns = Columns.of(model.graph, counted(model))
-    forms = chosen(columns, target(core), slowdown)
+    forms = chosen(columns, target(core), slowdown, most_cycles)
     if forms is None:
         return {}
     return {op: FORMATS[f] for op, f in enumerate(forms[0].tolist()) if f != DENSE}
 
 
-_chosen: dict[tuple[int, str, str, float], Ints | None] = {}
+_chosen: dict[tuple[int, str, str, float, float], Ints | None] = {}
 
 
-def chosen(columns: Columns, measured: Target, slowdown: float) -> Ints | None:
+def chosen(
+    columns: Columns, measured: Target, slowdown: float, most_cycles: float = np.inf
+) -> Ints | None:
     """int64 [n, ops]: places in FORMATS; None where all weights are dense.
 
     Computed once per Columns object and dropped with it.
@@ -70,19 +76,28 @@ def chosen(columns: Columns, measured: Target, slowdown: float) -> Ints | None:
         )
     if values_of(columns) is None:
         return None
-    key = (id(columns), measured.core, measured.compiler, slowdown)
+    key = (id(columns), measured.core, measured.compiler, slowdown, most_cycles)
     if key not in _chosen:
-        _chosen[key] = _choose(columns, measured, slowdown)
+        _chosen[key] = _choose(columns, measured, slowdown, most_cycles)
         weakref.finalize(columns, _chosen.pop, key, None)
     return _chosen[key]
 
 
-def _choose(columns: Columns, measured: Target, slowdown: float) -> Ints | None:
+def _choose(
+    columns: Columns, measured: Target, slowdown: float, most_cycles: float
+) -> Ints | None:
     ops, saved, added = _changes(columns, measured)
     if not len(ops) or not (saved > 0).any():
         return None
     _, low, high = instructions(columns, measured)
-    spare = (slowdown - 1) * (low + high).sum(axis=1) / 2
+    dense = (low + high) / 2
+    corrections = latency.corrections(columns, measured.core)
+    timed = dense if corrections is None else dense * corrections
+    # Of calibrated cycles the share that these instructions take; see Aot.cycles.
+    factor = timed.sum(axis=1) / dense.sum(axis=1)
+    spare = np.minimum(
+        (slowdown - 1) * dense.sum(axis=1), most_cycles / factor - dense.sum(axis=1)
+    )
     best = np.zeros((len(columns), len(columns.graph.ops)), np.int64)
     least = flash_bytes(columns, measured, None)
     for allowed in ([True, False], [False, True], [True, True]):
@@ -134,7 +149,7 @@ def _greedy(saved: Floats, added: Floats, spare: Floats) -> Ints:
     have, spent = np.zeros((n, layers)), np.zeros((n, layers))
     for _ in range(2 * layers):
         fewer, more = saved - have[..., None], added - spent[..., None]
-        fits = spent.sum(axis=1)[:, None, None] + more <= spare[:, None, None]
+        fits = (more <= 0) | (spent.sum(axis=1)[:, None, None] + more <= spare[:, None, None])
         score = np.where(more > 0, fewer / np.maximum(more, 1e-9), FREE + fewer)
         score = np.where((fewer > 0) & fits, score, 0.0).reshape(n, -1)
         best = score.argmax(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import zlib
 from collections.abc import Callable, Mapping
@@ -80,6 +81,7 @@ def generate(
     *,
     core: str = "M4",
     slowdown: float = SLOWDOWN,
+    most_cycles: float = math.inf,
     formats: Mapping[int, str] | None = None,
 ) -> Generated:
     """Write the C sources of a network into folder ``out``, made where it is missing.
@@ -93,6 +95,7 @@ def generate(
         name: prefix of files, functions and macros.
         core: whose cycles the choice of formats is made by.
         slowdown: cycles that a network may take as a multiple of those with dense weights, from 1.
+        most_cycles: that it may take, where formats can do something for that.
         formats: instead of a choice, by operator ``"dense"``, ``"palette"`` or ``"sparse"``;
             operators that are missing are dense.
 
@@ -110,7 +113,7 @@ def generate(
     if formats is None:
         from hwsearch.backends.aot_formats import formats_of
 
-        formats = formats_of(parsed, core, slowdown)
+        formats = formats_of(parsed, core, slowdown, most_cycles)
     plan = memory(parsed.graph, checked(parsed, formats))
     source = Source()
     for index, layer in enumerate(plan.layers):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hwsearch import distillation
@@ -81,7 +81,7 @@ def fit(
     bits = Space(activation_bits=(activation_bits,), multiple_of=space.multiple_of)
     given = Given(data=data, loss=loss, backends=(backend,), space=bits, seed=seed)
     found = problem(copy, place, given)
-    found.pricing.knowing(budget.limits)
+    found = replace(found, pricing=found.pricing.within(budget).knowing(budget.limits)[0])
     layout = found.pricing.ranks.layout
     eights = (8,) * len(layout.ops)
     full = tuple(width for _, width, _ in layout.groups)

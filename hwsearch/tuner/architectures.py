@@ -147,6 +147,7 @@ class Architectures:
         if key not in self._known:
             _distinct(model)
             found = priced(model, self.board, self._inputs, self.backends, self.space)
+            found = replace(found, pricing=found.pricing.within(self.budget))
             self._known[key] = verdict(found, self.budget)
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)

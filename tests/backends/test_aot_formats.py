@@ -21,6 +21,8 @@ from hwsearch.backends.aot_flash import code_bytes, constant_bytes, flash_bytes
 from hwsearch.backends.aot_formats import chosen, formats_of
 from hwsearch.backends.aot_memory import arena
 from hwsearch.backends.aot_weights import values_of
+from hwsearch.board import board
+from hwsearch.budget import Budget
 from hwsearch.codegen import generate, memory
 from hwsearch.codegen.dead import without_dead_channels
 from hwsearch.codegen.formats import counted, eligible
@@ -31,6 +33,7 @@ from hwsearch.graph.tflite import TfliteModel, read
 from tests.firmware.images import require
 
 RUNTIME = Aot(core="M4", compiler="gcc")
+BOARD = board("nucleo-l4r5zi")
 
 
 def network(index: int = 0, style: str = "residual") -> bytes:
@@ -66,6 +69,44 @@ def test_the_image_is_smaller_and_within_the_slowdown(slowdown: float) -> None:
         assert cycles(columns, forms)[0] <= slowdown * cycles(columns, None)[0] * (1 + 1e-9)
         smaller = flash_bytes(columns, RUNTIME.measured, forms)
         assert smaller[0] < flash_bytes(columns, RUNTIME.measured, None)[0]
+
+
+def test_the_smallest_image_that_meets_a_latency() -> None:
+    """Half of the weights zero: sparse ones are slower. A limit between takes some of them."""
+    for style in ("residual", "plain", "dense"):
+        columns = columns_of(read(pruned(network(0, style), 0.5)))
+        free = chosen(columns, RUNTIME.measured, 1.5)
+        dense, sparse = cycles(columns, None)[0], cycles(columns, free)[0]
+        sizes = [int(flash_bytes(columns, RUNTIME.measured, None)[0])]
+        assert sparse > dense
+        for share in (0.0, 0.4, 0.7, 1.0):
+            most = dense + share * (sparse - dense)
+            forms = chosen(columns, RUNTIME.measured, 1.5, most)
+            assert cycles(columns, forms)[0] <= most * (1 + 1e-9)
+            sizes.append(int(flash_bytes(columns, RUNTIME.measured, forms)[0]))
+            limited = RUNTIME.within(most)
+            assert limited.flash(columns)[0] == sizes[-1]
+        assert sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
+
+
+def test_what_is_over_a_latency_gets_what_is_quicker_alone() -> None:
+    columns = columns_of(read(pruned(network(0, "residual"), 0.9)))
+    dense = cycles(columns, None)[0]
+    forms = chosen(columns, RUNTIME.measured, 1.5, 0.5 * dense)
+    assert forms is not None and cycles(columns, forms)[0] < dense
+
+
+def test_a_search_and_its_artefacts_keep_a_latency(tmp_path: Path) -> None:
+    content = pruned(network(0, "residual"), 0.5)
+    columns = columns_of(read(content))
+    free = chosen(columns, RUNTIME.measured, 1.5)
+    most = (cycles(columns, None)[0] + cycles(columns, free)[0]) / 2
+    limits = Budget(latency=float(most) / BOARD.clock_hz)
+    assert limits.most_cycles(BOARD) == pytest.approx(most)
+    wide = generate(content, tmp_path / "a").flash_bytes["weights"]
+    kept = generate(content, tmp_path / "b", most_cycles=most).flash_bytes["weights"]
+    dense = generate(content, tmp_path / "c", formats={}).flash_bytes["weights"]
+    assert wide < kept <= dense
 
 
 def test_sparser_weights_are_smaller_and_quicker() -> None:
