@@ -18,6 +18,7 @@ from search.tasks import pricing as dense
 from hwsearch import estimation, oracle
 from hwsearch.backends import backend
 from hwsearch.board import boards
+from hwsearch.budget import Budget
 from hwsearch.compress import structured
 from hwsearch.compress.quantize import calibrate, quantize
 from hwsearch.configuration import Configuration
@@ -237,3 +238,16 @@ def test_a_backend_that_cannot_tell_a_limited_cost_is_left_out() -> None:
     assert said == ["x-cube-ai-9.0 is left out: its latency on ek-ra8d1 (M85) is not known."]
     with pytest.raises(BudgetError, match="energy on ek-ra8d1"):
         mixed.knowing(["energy_j"])
+
+
+def test_backends_know_the_latency_limit() -> None:
+    found = dense(Space())
+    found = replace(
+        found,
+        ranks=Ranks(found.ranks.space, found.ranks.layout, (backend("aot"), backend("tflm"))),
+    )
+    limited = found.within(Budget(latency="5 ms"))
+    generated, interpreted = limited.ranks.backends
+    assert generated == replace(backend("aot"), most_cycles=0.005 * found.board.clock_hz)
+    assert interpreted == backend("tflm")
+    assert limited.within(Budget(flash="1 MiB")).ranks.backends == found.ranks.backends
