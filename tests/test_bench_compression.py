@@ -42,6 +42,14 @@ def test_the_smallest_inside_the_drop_is_claimed() -> None:
     assert claimed([whole, inside, beyond], "parameters left").startswith("20.0%")
 
 
+def test_of_equals_the_one_that_loses_least_is_claimed() -> None:
+    whole = outcome("original", 0)
+    even = [outcome(m, 0.7, energy_j=1e-4, parameters_left=0.2, difference=d)
+            for m, d in (("l1", -0.013), ("l2-labels", -0.001), ("l2", -0.012))]  # fmt: skip
+    assert claimed([whole, *even], "energy").startswith("-90% at -0.10")
+    assert claimed([whole, *even], "parameters left") == "20.0% at -0.10"
+
+
 def test_gates_are_compared_at_equal_level() -> None:
     gates = outcome("differentiable", 0.7, difference=-0.01, train_s=50)
     other = [outcome("magnitude+tpe", level, difference=-0.02) for level in (0.5, 0.7)]

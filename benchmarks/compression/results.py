@@ -265,7 +265,7 @@ def _formats(found: list[Point], task: str) -> list[Row]:
             ):
                 pairs.append((point.flash_bytes / dense.flash_bytes, point, dense))
         if pairs:
-            share, point, dense = min(pairs, key=lambda pair: pair[0])
+            share, point, dense = min(pairs, key=lambda pair: (pair[0], -pair[1].difference))
             measured = (
                 f"{share - 1:+.0%} at {100 * (point.difference - dense.difference):+.2f}, "
                 f"{point.latency_s / dense.latency_s:.2f} × latency"
@@ -373,9 +373,9 @@ def draw(found: list[Point]) -> list[Path]:
 def _least(
     found: list[Point], task: str, key: Callable[[Point], float], drop: float
 ) -> Point | None:
-    """The best by a cost of those that lose at most so much."""
+    """The best by a cost of those that lose at most so much; of equals, what loses least."""
     inside = [p for p in found if p.task == task and p.difference >= -drop]
-    return min(inside, key=key, default=None)
+    return min(inside, key=lambda p: (key(p), -p.difference), default=None)
 
 
 def _original(found: list[Point], task: str) -> Point | None:
