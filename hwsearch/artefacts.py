@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hwsearch.address import masked, words
 from hwsearch.errors import StudyError
 from hwsearch.links import quoted
+from hwsearch.mlflow_client import connected
 from hwsearch.mlflow_settings import environment
 from hwsearch.runs import STUDY
 from hwsearch.track import PARENT
@@ -98,9 +99,7 @@ class RunArtefacts:
         self._insist(attempt, f"{path} cannot be stored")
 
     def _client(self) -> MlflowClient:
-        from mlflow import MlflowClient
-
-        return MlflowClient(self._uri)
+        return connected(self._uri)
 
     def _run(self) -> str:
         """Id of the search's parent run: the oldest that has its name and is no trial's."""

@@ -342,7 +342,6 @@ def test_more_params_than_a_batch_takes(
     assert child.data.params["width/229"] == "229"
 
 
-@pytest.mark.usefixtures("plain")
 def test_searches_that_begin_at_once_share_the_experiment(
     directory: Path, client: Any, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,6 +381,7 @@ def test_processes_that_begin_at_once_make_the_tables_once(tmp_path: Path) -> No
     assert [process.communicate(timeout=300)[0].strip() for process in begun] == ["trouble:"] * 2
 
 
+@pytest.mark.usefixtures("plain")
 def test_quotes_and_slashes_in_names(directory: Path, client: Any, tmp_path: Path) -> None:
     name = "bob's net/a:b"
     report = factories.report(tmp_path, trials=5, study=name)
