@@ -93,11 +93,8 @@ def _choose(
     dense = (low + high) / 2
     corrections = latency.corrections(columns, measured.core)
     timed = dense if corrections is None else dense * corrections
-    # Of calibrated cycles the share that these instructions take; see Aot.cycles.
-    factor = timed.sum(axis=1) / dense.sum(axis=1)
-    spare = np.minimum(
-        (slowdown - 1) * dense.sum(axis=1), most_cycles / factor - dense.sum(axis=1)
-    )
+    total = dense.sum(axis=1)
+    spare = np.minimum(slowdown * total, most_cycles * total / timed.sum(axis=1)) - total
     best = np.zeros((len(columns), len(columns.graph.ops)), np.int64)
     least = flash_bytes(columns, measured, None)
     for allowed in ([True, False], [False, True], [True, True]):
