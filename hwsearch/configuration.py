@@ -30,6 +30,7 @@ class Configuration:
             gates inside a share of the limits, namely what the widths asked for take of them.
         dropped: residual blocks that are their shortcut alone, by name; groups that went with them
             have their full width, operators 8 bits.
+        distillation: weight of the original's outputs in the loss of its training.
         asked: of a leaf of a differentiable training, the configuration that asked for it; None
             where that is this one.
     """
@@ -48,6 +49,7 @@ class Configuration:
     rung: int = 0
     method: str = "structured"
     dropped: tuple[str, ...] = ()
+    distillation: float = 0.5
     asked: Configuration | None = None
 
     @cached_property
@@ -61,8 +63,8 @@ class Configuration:
             return self.asked.structure
         if self.method == "differentiable":
             bits = [self.backend, self.activation_bits, self.weight_bits]
-            return _digest([self.method, self.widths, *bits])
-        parts: list[object] = [self.widths, self.saliency, self.schedule]
+            return _digest([self.method, self.widths, self.distillation, *bits])
+        parts: list[object] = [self.widths, self.saliency, self.schedule, self.distillation]
         if self.dropped:
             parts += [self.dropped]
         if self.is_elementwise:
@@ -115,6 +117,7 @@ class Configuration:
         also += " QAT" if self.qat else ""
         also += " by tfmot" if self.trainer == "tfmot" else ""
         also += "" if self.method == "structured" else f" {self.method}"
+        also += "" if self.distillation else " by labels alone"
         also += f" without {', '.join(self.dropped)}" if self.dropped else ""
         return f"{self.backend} {bits} widths {'-'.join(map(str, self.widths))}{also}"
 

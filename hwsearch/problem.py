@@ -17,7 +17,7 @@ from hwsearch.compress.saliency import Evidence
 from hwsearch.conversion import priced
 from hwsearch.convert import lambdas, load_model, names, save_model
 from hwsearch.data import Port, Samples, generated, samples
-from hwsearch.distillation import first, name_of
+from hwsearch.distillation import first, kinds, name_of
 from hwsearch.errors import DataError
 from hwsearch.graph import keras_channels
 from hwsearch.metric import ALIASES, OF_LOSS, PER_SAMPLE, Metric, Mode, metric
@@ -119,7 +119,7 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
     loss, chosen, (train, search, report), notes = parts(model, given)
     outputs = predict(model, report.inputs)
     baseline = chosen.score(search.targets, predict(model, search.inputs), "Keras").value
-    space, said = trainable(given.space or Space(), train)
+    space, said = trainable(given.space or Space(), train, bool(kinds(model, loss)[0]))
     evidence = Evidence(train, loss, given.seed)
     found = priced(model, board, train.inputs, given.backends, space, evidence, sensitive=True)
     return Problem(
@@ -130,9 +130,18 @@ def problem(model: Any, board: Board, given: Given) -> Problem:
     )  # fmt: skip
 
 
-def trainable(space: Space, train: Samples) -> tuple[Space, list[str]]:
-    """The space without methods that nothing can be trained for, and a note on them."""
-    if train.targets and space.epochs:
+def trainable(space: Space, train: Samples, distils: bool) -> tuple[Space, list[str]]:
+    """The space without choices that make no difference, and a note on methods that train.
+
+    Args:
+        space: as the caller gave it.
+        train: to train on.
+        distils: whether the model and its loss can be distilled; each training says why not.
+    """
+    is_trained = bool(train.targets and space.epochs)
+    if not (is_trained and distils):
+        space = replace(space, distillation=space.distillation[:1])
+    if is_trained:
         return space, []
     why, notes = "targets" if not train.targets else "epochs", []
     if "differentiable" in space.method:

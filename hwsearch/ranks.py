@@ -24,7 +24,7 @@ from hwsearch.space import Space
 
 TRAINING = {
     "schedule": False, "sparsity": True, "pattern": False, "clusters": False, "qat": False,
-    "trainer": False, "method": False, "drop_blocks": True,
+    "trainer": False, "method": False, "drop_blocks": True, "distillation": False,
 }  # fmt: skip
 """Parameters of what a training shares beside widths, and whether their ranks are ordered."""
 
@@ -61,7 +61,7 @@ class Decoded:
         clusters: int64 [n], distinct values of each layer's weights at most; 0 is any number.
         shared: int64 [n, ops], the same of each operator of the layout.
         qat: int64 [n], 1 or 0.
-        trainer: int64 [n], rank in the space's list.
+        trainer, distillation: int64 [n], ranks in the space's lists.
     """
 
     widths: Ints
@@ -79,6 +79,7 @@ class Decoded:
     trainer: Ints
     method: Ints
     drop_blocks: Ints
+    distillation: Ints
 
     def __len__(self) -> int:
         return len(self.widths)
@@ -203,6 +204,7 @@ class Ranks:
             sparsity, self._zeros(sparsity, pattern, at["sparsity"]), pattern,
             clusters, self._shared(clusters), qat.astype(np.int64),
             np.where(any_of, at["trainer"], 0), method, drop_blocks,
+            at["distillation"],
         )  # fmt: skip
 
     def _zeros(self, sparsity: Floats, pattern: Ints, rank: Ints) -> Floats:
@@ -258,6 +260,7 @@ class Ranks:
                 self.space.trainer[decoded.trainer[i]],
                 method=self.space.method[decoded.method[i]],
                 dropped=self._dropped[decoded.drop_blocks[i]],
+                distillation=float(self.space.distillation[decoded.distillation[i]]),
             )
             for i in range(len(decoded))
         ]
@@ -290,6 +293,7 @@ class Ranks:
             np.array([self.space.trainer.index(c.trainer) for c in configurations], np.int64),
             np.array([self.space.method.index(c.method) for c in configurations], np.int64),
             np.array([self._dropped.index(c.dropped) for c in configurations], np.int64),
+            np.array([space.distillation.index(c.distillation) for c in configurations], np.int64),
         )
 
     def names(self, ranks: Ints | Sequence[int]) -> dict[str, int]:

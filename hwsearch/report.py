@@ -232,6 +232,7 @@ class Report:
             "saliency": configuration.saliency,
             "schedule": configuration.schedule,
             "method": configuration.method,
+            "distillation": configuration.distillation,
             "sparsity": configuration.sparsity,
             "clusters": configuration.clusters,
             "qat": configuration.qat,

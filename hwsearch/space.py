@@ -50,8 +50,9 @@ class Space:
         learning_rate: at the start of a fine-tune; falls to 0 as a half cosine.
         batch_size: of the fine-tune.
         samples: at most so many training samples an epoch; 0 is all of them.
-        distillation: weight of the original's outputs in the loss of a fine-tune, 0 to 1; the
-            labels have the rest. Models and losses that cannot be distilled say so.
+        distillation: weights of the original's outputs in the loss of a fine-tune, 0 to 1; the
+            labels have the rest. A searched choice, as it helps small networks and holds back
+            large ones (docs/compression.md). Models and losses that cannot be distilled say so.
         temperature: by which logits are divided in distillation, from 1.
 
     Raises:
@@ -78,7 +79,7 @@ class Space:
     learning_rate: float = 2e-3
     batch_size: int = 64
     samples: int = 0
-    distillation: float = 0.5
+    distillation: tuple[float, ...] = (0.5, 0.0)
     temperature: float = 4.0
 
     def __post_init__(self) -> None:

@@ -109,7 +109,9 @@ KEYS: Mapping[str, Key] = {
     "learning_rate": Key("a positive number", lambda r: is_number(r) and r > 0),
     "batch_size": Key("a whole number from 1", lambda n: is_whole(n, 1)),
     "samples": Key("a whole number from 0", lambda n: is_whole(n, 0)),
-    "distillation": Key("a number from 0 to 1", lambda w: is_number(w) and 0 <= w <= 1),
+    "distillation": Key(
+        "numbers from 0 to 1, each once", lambda w: is_number(w) and 0 <= w <= 1, True
+    ),
     "temperature": Key("a number from 1", lambda t: is_number(t) and t >= 1),
 }
 """By the name of each attribute of :class:`hwsearch.Space`. A new attribute needs a line here."""

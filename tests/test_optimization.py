@@ -121,14 +121,25 @@ def test_gates_are_told_what_they_lack(model: keras.Model, tmp_path: Path) -> No
     space = hwsearch.Space(method=("differentiable",))
     with pytest.raises(InputError, match="aims at the limits, and there are none"):
         hwsearch.optimize(model, hwsearch.Budget(), TRAIN, VAL, space=space, directory=tmp_path)
-    bare, said = trainable(space, Samples(TRAIN[:1]))
+    bare, said = trainable(space, Samples(TRAIN[:1]), True)
     assert bare.method == ("structured",) and "no targets" in said[0]
     bare, said = trainable(
-        hwsearch.Space(method=space.method, epochs=0), Samples(TRAIN[:1], TRAIN[1:])
+        hwsearch.Space(method=space.method, epochs=0), Samples(TRAIN[:1], TRAIN[1:]), True
     )
     assert bare.method == ("structured",) and "no epochs" in said[0]
-    bare, said = trainable(hwsearch.Space(qat=(False, True)), Samples(TRAIN[:1]))
+    bare, said = trainable(hwsearch.Space(qat=(False, True)), Samples(TRAIN[:1]), True)
     assert bare.qat == (False,) and "no targets" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "distils", "left"),
+    [(2, True, (0.5, 0.0)), (2, False, (0.5,)), (0, True, (0.5,))],
+)
+def test_distillation_is_searched_where_it_makes_a_difference(
+    epochs: int, distils: bool, left: tuple[float, ...]
+) -> None:
+    space, said = trainable(hwsearch.Space(epochs=epochs), Samples(TRAIN[:1], TRAIN[1:]), distils)
+    assert space.distillation == left and not said
 
 
 def test_without_data_the_original_is_the_target(model: keras.Model, tmp_path: Path) -> None:

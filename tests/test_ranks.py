@@ -76,6 +76,7 @@ spaces = (
             "clusters": st.sampled_from([(0,), (16,), (0, 16, 32)]),
             "qat": st.sampled_from([(False,), (True,), (False, True)]),
             "trainer": st.sampled_from([("keras",), ("tfmot", "keras")]),
+            "distillation": st.sampled_from([(0.5,), (0.5, 0.0), (0.0, 0.25, 1.0)]),
             "weight_bits": st.sampled_from([(8,), (4,), (8, 4), (4, 8)]),
             "activation_bits": st.sampled_from([(8,), (8, 16), (16, 8)]),
         }
@@ -260,8 +261,20 @@ def test_narrowest_prunes_by_whichever_ratio() -> None:
         assert (narrow.sum(axis=1) <= 12).all()
 
 
+def test_each_weight_of_distillation_is_a_training_of_its_own() -> None:
+    found = ranks(distillation=(0.5, 0.0))
+    place = [p.name for p in found.parameters].index("distillation")
+    row = np.zeros(len(found.parameters), np.int64)
+    taught = found.configuration(row)
+    row[place] = 1
+    alone = found.configuration(row)
+    assert (taught.distillation, alone.distillation) == (0.5, 0.0)
+    assert taught.structure != alone.structure and str(alone).endswith("by labels alone")
+    assert all(leaf.distillation == 0.0 for leaf in found.leaves(alone))
+
+
 def test_what_gates_find_is_the_leaf_that_was_asked_for() -> None:
-    found = ranks(method=("structured", "differentiable"))
+    found = ranks(method=("structured", "differentiable"), distillation=(0.0, 0.5))
     row = [p.choices - 1 for p in found.parameters]
     asked = found.configuration(row)
     assert asked.method == "differentiable" and str(asked).endswith("differentiable")

@@ -20,7 +20,7 @@ from hwsearch.space import Space
         {"sparsity": (0.5, 0.0)}, {"sparsity": (1.0,)}, {"pattern": ("1:4",)}, {"clusters": (8,)},
         {"clusters": 16}, {"qat": (1,)}, {"qat": True}, {"trainer": ("torch",)},
         {"method": ("gates",)}, {"method": "structured"}, {"ratios": ("local",)}, {"ratios": ()},
-        {"schedule": ("once",)}, {"schedule": ()}, {"distillation": 1.5}, {"distillation": "on"},
+        {"schedule": ("once",)}, {"schedule": ()}, {"distillation": (1.5,)}, {"distillation": 0.5},
         {"temperature": 0.5},
         {"learning_rate": 0}, {"learning_rate": "fast"}, {"learning_rate": float("nan")},
         {"weight_bits": 8}, {"saliency": ("l1", "l1")}, {"weight_bits": (8, 8)},

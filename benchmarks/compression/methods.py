@@ -71,7 +71,13 @@ def structured(kind: str, how: str, labels: bool, bench: Bench, cell: Cell) -> M
 
 
 def elementwise(
-    wanted: Elementwise, cuts: bool, low: bool, bench: Bench, cell: Cell, times: int = 1
+    wanted: Elementwise,
+    cuts: bool,
+    low: bool,
+    bench: Bench,
+    cell: Cell,
+    times: int = 1,
+    labels: bool = False,
 ) -> Made:
     """Zeros, shared values or 4 bits, trained in as long as every method trains.
 
@@ -81,6 +87,7 @@ def elementwise(
         low: whether operators get 4 bits, all but the most sensitive, as
             :data:`LOW_SHARE` says.
         times: so many times as long as every method trains.
+        labels: whether it trains on labels alone.
     """
     started, task, epochs = time.monotonic(), bench.task, times * bench.task.tuned
     model = bench.fresh()
@@ -94,7 +101,7 @@ def elementwise(
         model = structured_pruning.prune(model, groups, keep(ranked, widths))
     bits = bench.low(model) if low else {}
     tune = Tuning(
-        bench.data.train, task.loss, bench.recipe(cell.seed), wanted, "agp", epochs, bits,
+        bench.data.train, task.loss, bench.recipe(cell.seed, labels), wanted, "agp", epochs, bits,
         stops=False,
     )  # fmt: skip
     tune(model, epochs)
@@ -132,7 +139,7 @@ def searched(bench: Bench, cell: Cell) -> Made:
                 saliency=("l1",), weight_bits=(8,), activation_bits=(8,),
                 epochs=max(1, round(SEARCHED_SHARE * bench.task.tuned)), rungs=(bench.task.tuned,),
                 learning_rate=RATE, batch_size=BATCH,
-                distillation=DISTILLATION, temperature=TEMPERATURE,
+                distillation=(DISTILLATION,), temperature=TEMPERATURE,
             ),
         )  # fmt: skip
         assert report.chosen is not None, "nothing fitted"
@@ -158,6 +165,9 @@ METHODS: dict[str, Method] = {
     "int4-qat": partial(elementwise, Elementwise(qat=True), False, True),
     "l2+zeros": partial(elementwise, Elementwise(sparsity=0.7), True, False),
     "l2+zeros90": partial(elementwise, Elementwise(sparsity=0.9), True, False),
+    "l2+zeros-long": partial(
+        elementwise, Elementwise(sparsity=0.92), True, False, times=2, labels=True
+    ),
     "l2+values": partial(elementwise, Elementwise(clusters=16), True, False),
     "l2+int4": partial(elementwise, Elementwise(), True, True),
     "l2+int4-qat": partial(elementwise, Elementwise(qat=True), True, True),
@@ -184,6 +194,8 @@ def cells(tasks: Iterable[str], methods: Collection[str], only: Collection[float
                 levels = task.zeros
             elif method == "zeros-long":
                 levels = task.long
+            elif method == "l2+zeros-long":
+                levels = task.narrow
             elif method == "original" or method in WHOLE:
                 levels = (0.0,) if method == "original" or task.whole else ()
             else:

@@ -55,6 +55,7 @@ class Task:
         levels: shares of each group's channels that the budget takes away.
         zeros: shares of weights that ``zeros`` sets to 0, at the original's widths.
         long: the same of ``zeros-long``, which trains for twice the epochs.
+        narrow: shares of each group's channels that ``l2+zeros-long`` cuts, which does too.
         whole: whether the other methods that leave the widths alone are measured too.
     """
 
@@ -69,6 +70,7 @@ class Task:
     levels: tuple[float, ...] = (0.5, 0.7, 0.85)
     zeros: tuple[float, ...] = (0.72, 0.8, 0.905, 0.975)
     long: tuple[float, ...] = ()
+    narrow: tuple[float, ...] = ()
     whole: bool = True
     mode: Literal["max"] = "max"
 
@@ -138,7 +140,7 @@ TASKS = {
         _clothes("resnet8", networks.resnet8, epochs=12, tuned=10,
                  levels=(0.5,), zeros=(0.72, 0.905), whole=False),
         _clothes("vgg", networks.vgg, epochs=10, tuned=16,
-                 levels=(0.5,), zeros=(0.905,), whole=False),
+                 levels=(0.5,), zeros=(0.905,), narrow=(0.6,), whole=False),
     )
 }  # fmt: skip
 """By name, the quickest to train first."""

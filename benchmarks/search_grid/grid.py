@@ -42,7 +42,7 @@ SPACE = Space(
     learning_rate=4e-3,
     batch_size=64,
     samples=10_000,
-    distillation=0.0,
+    distillation=(0.0,),
 )
 VARIED = 3
 """Operators whose weight bits vary: those with the most weights, 97 % of all."""

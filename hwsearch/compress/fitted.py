@@ -64,7 +64,8 @@ def fit(
         backend: the runtime.
         activation_bits: 8 or 16; weights have 8.
         loss: as ``model.compile`` takes it; the compiled one by default.
-        space: how to train (epochs, rates, distillation) and ``multiple_of``; 8 epochs by default.
+        space: how to train (epochs, rates, the first of ``distillation``) and ``multiple_of``;
+            8 epochs by default.
         share: of each limit that is aimed at.
         seed: of everything.
 
@@ -90,7 +91,7 @@ def fit(
         copy,
         found.loss,
         lambda: predict(copy, found.train.inputs),
-        space.distillation,
+        space.distillation[0],
         space.temperature,
     )
     shrunk = shrink(

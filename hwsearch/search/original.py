@@ -19,20 +19,19 @@ from hwsearch.compress.saliency import Evidence, Saliency, saliency
 from hwsearch.data import Array, Samples
 from hwsearch.distillation import Distillation
 from hwsearch.graph.groups import ChannelGroups
-from hwsearch.space import Space
 
 
 def taught(
-    directory: Path, model: Any, data: Samples, loss: Any, space: Space
+    directory: Path, model: Any, data: Samples, loss: Any, weight: float, temperature: float
 ) -> tuple[Distillation | None, tuple[str, ...]]:
-    """The distillation that a space asks for, and a note where it cannot be.
+    """The distillation of a weight and a temperature, and a note where it cannot be.
 
     Args:
         directory: of the study; keeps the original's outputs in ``data/original``.
         model: the original.
         data: what it is asked about.
         loss: as ``model.compile`` takes it.
-        space: with the weight and the temperature.
+        weight, temperature: see :class:`Distillation`; at weight 0 there is none.
     """
     if not data.targets:
         return None, ()
@@ -48,7 +47,7 @@ def taught(
                 shutil.rmtree(part)
         return Samples.load(folder).inputs
 
-    return distillation.taught(model, loss, outputs, space.distillation, space.temperature)
+    return distillation.taught(model, loss, outputs, weight, temperature)
 
 
 def ranked(

@@ -38,7 +38,8 @@ class Features:
 
     Attributes:
         structure: float64 [n, groups + choices + 5]: log2 of the share of channels kept, a third
-            of it (so that an eighth is -1); saliency, schedule, method and blocks as 0 or 1.
+            of it (so that an eighth is -1); saliency, schedule, method, blocks and
+            distillation as 0 or 1.
         recipe: float64 [n, 1 + ops]: 1 for 16-bit activations, 1 for weights of 4 bits.
 
     The structure ends with what was done to single weights: the share of zeros; for shared values
@@ -55,7 +56,7 @@ class Features:
         kept = np.log2(np.maximum(decoded.widths, 1) / full) / 3
         chosen = [
             getattr(decoded, name)[:, None] == np.arange(1, len(getattr(ranks.space, name)))
-            for name in ("saliency", "schedule", "method", "drop_blocks")
+            for name in ("saliency", "schedule", "method", "drop_blocks", "distillation")
         ]
         shared = np.where(
             decoded.clusters > 0, 8 / np.log2(np.maximum(decoded.clusters, 2)) - 1, 0

@@ -149,6 +149,7 @@ class Task:
             plain=self.job([first.plain]) if first.qat else None,
             goal=None if rung else self.goal(asked),
             dropped=asked.dropped,
+            distillation=first.distillation,
         )
 
     def goal(self, asked: Configuration) -> Goal | None:

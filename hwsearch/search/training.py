@@ -41,7 +41,7 @@ NETWORK = "network.keras"
 CHOICES = (
     "pruning_ratio", "multiple_of", "saliency", "weight_bits", "activation_bits", "rungs",
     "schedule", "sparsity", "pattern", "clusters", "qat", "trainer", "method", "ratios",
-    "drop_blocks",
+    "drop_blocks", "distillation",
 )  # fmt: skip
 """Of a space what a structure says, or what no training depends on."""
 
@@ -93,6 +93,7 @@ class Job:
         plain: with QAT the same training without; None without QAT.
         goal: of a differentiable training: what it is to fit; None cuts to the widths given.
         dropped: names of residual blocks to drop; the widths are of what is left.
+        distillation: weight of the original's outputs in the loss.
     """
 
     directory: Path
@@ -115,6 +116,7 @@ class Job:
     plain: Job | None = None
     goal: Goal | None = None
     dropped: tuple[str, ...] = ()
+    distillation: float = 0.0
 
     @property
     def folder(self) -> Path:
@@ -263,7 +265,9 @@ def _train(job: Job) -> Result:
     original, space = load_model(job.directory / "model.keras", trusted=True), job.space
     data, loss = Samples.load(job.directory / "data" / "train"), carried.loads(job.loss)
     evidence = Evidence(data, loss, job.seed)
-    teacher, notes = shared.taught(job.directory, original, data, loss, space)
+    teacher, notes = shared.taught(
+        job.directory, original, data, loss, job.distillation, space.temperature
+    )
 
     done = 0 if job.before is None else job.before.space.epochs
 

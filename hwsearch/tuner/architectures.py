@@ -35,7 +35,7 @@ CALIBRATION = 8
 
 CHOSEN = (
     "multiple_of", "saliency", "schedule", "sparsity", "pattern", "clusters", "qat", "trainer",
-    "method",
+    "method", "distillation",
 )  # fmt: skip
 """Choices of a space of which every trial of a tuner takes the first."""
 

@@ -84,7 +84,7 @@ def trials(task: Task, url: str = "") -> list[FrozenTrial]:
 
 def task(directory: Path, budget: Budget, trials: int, widths: tuple[int, ...] = WIDTHS) -> Task:
     """A task over it; its directory holds no model, so every training fails."""
-    space = Space(activation_bits=(8,))
+    space = Space(activation_bits=(8,), distillation=(0.5,))
     return Task(
         directory=directory,
         name="by-hand",

@@ -66,7 +66,7 @@ def test_a_space_that_holds_fewer_ends_the_search_and_it_says_so(
 ) -> None:
     """Four configurations, fifty trials wanted: each is trained once, and none asked for ever."""
     space = Space(pruning_ratio=(0.0, 0.5), saliency=("l1",), weight_bits=(8,),
-                  activation_bits=(8,))  # fmt: skip
+                  activation_bits=(8,), distillation=(0.5,))  # fmt: skip
     few = task(tmp_path, Budget(flash="1 MiB"), 50)
     few = replace(few, space=space, pricing=pricing(space), sampler=sampler)
     with searching(few, train=trains(0.0)) as search:

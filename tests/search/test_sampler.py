@@ -33,7 +33,9 @@ NEVER_OVER = [n for n in NAMES if n != "tpe"]
 @pytest.fixture(scope="module")
 def priced() -> Pricing:
     ratios = tuple(i / 32 for i in range(32))
-    return pricing(Space(pruning_ratio=ratios, multiple_of=(1,), activation_bits=(8,)))
+    return pricing(
+        Space(pruning_ratio=ratios, multiple_of=(1,), activation_bits=(8,), distillation=(0.5,))
+    )
 
 
 def of(priced: Pricing, name: str, **more: Any) -> Task:

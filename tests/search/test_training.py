@@ -51,6 +51,7 @@ def job(directory: Path, **changes) -> Job:
         custom_objects=cloudpickle.dumps({}),
         seed=0,
         threads=1,
+        distillation=0.5,
     )
     names = [layer.name for layer in keras.models.load_model(directory / "model.keras").layers]
     first = next(name for name in names if name.startswith("conv2d"))
@@ -70,6 +71,19 @@ def test_steps_taylor_and_distillation(study: Path) -> None:
     np.testing.assert_allclose(said, model.predict(images, verbose=0), atol=1e-5)
     kept = json.loads((study / "saliency" / "taylor.json").read_text())
     assert len(next(iter(kept["values"].values()))) == 16
+
+
+def test_labels_alone_ask_nothing_of_the_original(study: Path) -> None:
+    """A folder of its own, so that no other training left the original's word there."""
+    directory = study / "alone"
+    for part in ("train", "search"):
+        Samples.load(study / "data" / part).save(directory / "data" / part)
+    (directory / "model.keras").write_bytes((study / "model.keras").read_bytes())
+    alone = job(directory, structure="alone", distillation=0.0)
+    losses = [epoch.loss for epoch in run(alone).curve]
+    assert not (directory / "data" / "original").exists()
+    both = [epoch.loss for epoch in run(job(directory, structure="both")).curve]
+    assert (directory / "data" / "original").is_dir() and losses != both
 
 
 def test_what_fell_back_and_what_diverged_is_told(study: Path) -> None:

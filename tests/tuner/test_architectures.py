@@ -94,9 +94,10 @@ def test_an_architecture_is_converted_once() -> None:
 
 
 def test_what_a_tuner_does_not_search_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    assert fixed(Space(saliency=("l1",))) == {}
+    assert fixed(Space(saliency=("l1",), distillation=(0.5,))) == {}
     space = Space(saliency=("bn", "l2"), ratios=("global",), drop_blocks=(0, 1), qat=(True,))
-    assert fixed(space) == {"saliency": "bn", "ratios": "per-group", "drop_blocks": 0}
+    whole = {"ratios": "per-group", "drop_blocks": 0}
+    assert fixed(space) == {"saliency": "bn", "distillation": 0.5, **whole}
     board, budget = target(Budget(flash="64 KiB"), "nucleo-l4r5zi")
     assert "saliency bn, not searched" in compression(board, budget, space, None)
     Architectures(board, budget, None, Space(), INPUTS)
