@@ -79,11 +79,22 @@ class Budget:
         values = ((cost, getattr(self, name)) for cost, name in LIMIT_OF.items())
         return {cost: float(value) for cost, value in values if value is not None}
 
-    def most_cycles(self, board: Board) -> float:
-        """Core cycles that an inference may take on a board; infinite where none is limited."""
-        if self.latency is None or board.clock_hz is None:
-            return math.inf
-        return self.limits["latency_s"] * board.clock_hz
+    def most_cycles(self, board: Board, bands: Mapping[str, object]) -> float:
+        """Core cycles that an inference may be estimated at on a board, by the limits of latency
+        and of energy; infinite where neither is set.
+
+        Args:
+            board: its clock, and its power at that clock.
+            bands: of the estimate, by name of the cost; with ``strictness="sure"`` their upper
+                edge has to be inside.
+        """
+        seconds = {"latency_s": 1.0, "energy_j": board.power_w}
+        allowed = [
+            limit / float(self._judged(name, each, bands))
+            for name, limit in self.limits.items()
+            if (each := seconds.get(name)) is not None
+        ]
+        return min(allowed, default=math.inf) * (board.clock_hz or math.inf)
 
     def on(self, board: Board) -> Budget:
         """This budget with the board's own flash and RAM where it sets none.

@@ -30,7 +30,7 @@ class Configuration:
             gates inside a share of the limits, namely what the widths asked for take of them.
         dropped: residual blocks that are their shortcut alone, by name; groups that went with them
             have their full width, operators 8 bits.
-        distillation: weight of the original's outputs in the loss of its training.
+        distillation: weight of the original's outputs in the loss of its training, as asked for.
         asked: of a leaf of a differentiable training, the configuration that asked for it; None
             where that is this one.
     """

@@ -151,6 +151,8 @@ def priced(
     frozen = sorted({f"{layer} ({why})" for layer, why in whole.groups.frozen if is_unknown(why)})
     notes = [f"frozen, not pruned: {', '.join(frozen)}"] if frozen else []
     found, op_indexes = layout(whole.binding, whole.calibration.model.graph)
+    if "per-group" in space.ratios:
+        notes += _gone(found, max(space.pruning_ratio))
     if "global" in space.ratios:
         kept, said = _together(model, whole.groups, space, evidence)
         found, notes = replace(found, together=kept), [*notes, *said]
@@ -175,6 +177,17 @@ def priced(
     pricing = Pricing(board, Ranks(space, found, runtimes), schemes, shallow)
     int8_bytes = len(quantized.get(8) or next(iter(quantized.values())))
     return Priced(space, pricing, op_indexes, int8_bytes, (*notes, *more))
+
+
+def _gone(found: Layout, ratio: float) -> list[str]:
+    """A note on the groups that the largest pruning ratio would take all channels of."""
+    empty = [name for name, full, _ in found.groups if round(full * (1 - ratio)) < 1]
+    if not empty:
+        return []
+    return [
+        f"a pruning ratio of {ratio:.0%} would take all channels of {', '.join(empty)}: their "
+        "least width stays."
+    ]
 
 
 def _zeros(

@@ -18,6 +18,13 @@ from hwsearch.errors import DataError
 Array = NDArray[Any]
 
 
+def spaced(array: Array, count: int) -> Array:
+    """At most so many samples of an array [n, …], evenly spaced: of data that is sorted by class
+    or by loudness they show all there is."""
+    rows = np.linspace(0, len(array) - 1, min(count, len(array))).astype(np.int64)
+    return array[rows]
+
+
 @dataclass(frozen=True)
 class Samples:
     """Inputs and targets of n samples.

@@ -83,8 +83,9 @@ def export(verified: Verified, out: Path, report: Report, port_name: str | None 
         "report.json": _report(verified, report).encode(),
     }
     target = _target(port_name, report)
+    bands = verified.trained.candidate.cost.bands
     try:
-        files |= _sources(model, target, report.budget.most_cycles(report.board))
+        files |= _sources(model, target, report.budget.most_cycles(report.board, bands))
         refused = ""
     except RefusedError as error:  # an interpreter may still run it
         refused = str(error).splitlines()[0]

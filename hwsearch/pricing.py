@@ -18,7 +18,7 @@ from hwsearch.board import Board
 from hwsearch.budget import Budget
 from hwsearch.configuration import Configuration
 from hwsearch.cost.columns import Columns, Ints
-from hwsearch.cost.cost import BandColumns, Cost, CostColumns, Floats
+from hwsearch.cost.cost import Band, BandColumns, Cost, CostColumns, Floats
 from hwsearch.errors import BudgetError
 from hwsearch.graph import WEIGHT_OPS, Graph
 from hwsearch.graph.binding import Binding
@@ -113,11 +113,18 @@ class Pricing:
         )
 
     def within(self, budget: Budget) -> Pricing:
-        """With backends that store weights as a budget's limit of latency allows."""
-        most, found = budget.most_cycles(self.board), []
-        for backend in self.ranks.backends:
+        """With backends that store weights as a budget's limits of latency and energy allow."""
+        column, found = [p.name for p in self.ranks.parameters].index("backend"), []
+        full = np.zeros((1, len(self.ranks.parameters)), np.int64)
+        ends = np.concatenate([full, self.ranks.narrowest(full)])  # a small one's band is wider
+        for rank, backend in enumerate(self.ranks.backends):
             limited = getattr(backend, "within", None)
-            found.append(backend if limited is None else limited(most))
+            if limited is not None:
+                ends[:, column] = rank
+                bands = self.price(self.ranks.decode(ends)).bands
+                widest = {name: Band(b.low.min(), b.high.max(), "") for name, b in bands.items()}
+                backend = limited(budget.most_cycles(self.board, widest))
+            found.append(backend)
         return replace(self, ranks=Ranks(self.ranks.space, self.ranks.layout, tuple(found)))
 
     def knowing(self, costs: Iterable[str]) -> tuple[Pricing, list[str]]:

@@ -136,11 +136,12 @@ def trainable(space: Space, train: Samples, distils: bool) -> tuple[Space, list[
     Args:
         space: as the caller gave it.
         train: to train on.
-        distils: whether the model and its loss can be distilled; each training says why not.
+        distils: whether the model and its loss can be distilled; else the largest weight stays,
+            and each training says why it is of no use.
     """
     is_trained = bool(train.targets and space.epochs)
     if not (is_trained and distils):
-        space = replace(space, distillation=space.distillation[:1])
+        space = replace(space, distillation=(max(space.distillation),))
     if is_trained:
         return space, []
     why, notes = "targets" if not train.targets else "epochs", []

@@ -245,6 +245,7 @@ class Ranks:
 
     def configurations(self, decoded: Decoded) -> list[Configuration]:
         """n columns as n configurations."""
+        elementwise = (decoded.sparsity > 0) | (decoded.clusters > 0) | (decoded.qat > 0)
         return [
             Configuration(
                 tuple(map(int, decoded.widths[i])),
@@ -257,7 +258,7 @@ class Ranks:
                 self.space.pattern[decoded.pattern[i]],
                 int(decoded.clusters[i]),
                 bool(decoded.qat[i]),
-                self.space.trainer[decoded.trainer[i]],
+                self.space.trainer[decoded.trainer[i]] if elementwise[i] else "keras",
                 method=self.space.method[decoded.method[i]],
                 dropped=self._dropped[decoded.drop_blocks[i]],
                 distillation=float(self.space.distillation[decoded.distillation[i]]),
@@ -290,7 +291,13 @@ class Ranks:
             clusters,
             self._shared(clusters),
             np.array([c.qat for c in configurations], np.int64),
-            np.array([self.space.trainer.index(c.trainer) for c in configurations], np.int64),
+            np.array(
+                [
+                    space.trainer.index(c.trainer) if c.is_elementwise else 0
+                    for c in configurations
+                ],
+                np.int64,
+            ),
             np.array([self.space.method.index(c.method) for c in configurations], np.int64),
             np.array([self._dropped.index(c.dropped) for c in configurations], np.int64),
             np.array([space.distillation.index(c.distillation) for c in configurations], np.int64),

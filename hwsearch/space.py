@@ -51,8 +51,8 @@ class Space:
         batch_size: of the fine-tune.
         samples: at most so many training samples an epoch; 0 is all of them.
         distillation: weights of the original's outputs in the loss of a fine-tune, 0 to 1; the
-            labels have the rest. A searched choice, as it helps small networks and holds back
-            large ones (docs/compression.md). Models and losses that cannot be distilled say so.
+            labels have the rest. A searched choice: which is better depends on the network.
+            Models and losses that cannot be distilled say so.
         temperature: by which logits are divided in distillation, from 1.
 
     Raises:

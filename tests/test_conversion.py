@@ -62,6 +62,20 @@ def test_one_ratio_keeps_the_most_salient_channels_of_the_network() -> None:
     assert any("would take all channels of" in note for note in found.notes), found.notes
 
 
+def test_a_ratio_that_takes_a_whole_group_is_said() -> None:
+    model = networks.randomise(networks.cnn())
+    inputs = networks.random_inputs(model, batch=4)
+    groups = keras_channels.groups(model)
+    said = "would take all channels of "
+    for ratio in (0.5, 0.99):
+        space = Space(pruning_ratio=(0.0, ratio), activation_bits=(8,))
+        notes = [n for n in priced(model, BOARD, inputs, ("tflm",), space).notes if said in n]
+        if ratio == 0.5:
+            assert not notes
+        else:
+            assert len(notes) == 1 and "99%" in notes[0] and groups.names[0] in notes[0]
+
+
 def test_fewer_blocks_than_asked_for_are_said() -> None:
     model = networks.randomise(networks.cnn())
     space = Space(drop_blocks=(0, 1), activation_bits=(8,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwsearch.data import Port, Samples, generated, samples
+from hwsearch.data import Port, Samples, generated, samples, spaced
 from hwsearch.errors import DataError
 
 IMAGE, CLASSES = Port("image", (4, 4, 1)), Port("classes", (3,))
@@ -29,6 +29,14 @@ def test_arrays() -> None:
         found = image(data)
         assert np.array_equal(found.inputs[0], X) and np.array_equal(found.targets[0], Y)
         assert found.inputs[0].dtype == np.float32 and len(found) == 6
+
+
+def test_spaced_samples_show_the_whole_of_sorted_data() -> None:
+    classes = np.repeat(np.arange(10), 37)
+    some = spaced(classes, 20)
+    assert len(some) == 20 and set(some) == set(range(10))
+    assert spaced(classes, 1000).tolist() == classes.tolist()
+    assert spaced(classes, 1).tolist() == [0] and len(spaced(classes[:0], 5)) == 0
 
 
 def test_inputs_alone() -> None:

@@ -251,3 +251,10 @@ def test_backends_know_the_latency_limit() -> None:
     assert generated == replace(backend("aot"), most_cycles=0.005 * found.board.clock_hz)
     assert interpreted == backend("tflm")
     assert limited.within(Budget(flash="1 MiB")).ranks.backends == found.ranks.backends
+    sure = found.within(Budget(latency="5 ms", strictness="sure")).ranks.backends[0]
+    high = backend("aot").bands["latency_s"].high
+    assert sure.most_cycles == pytest.approx(generated.most_cycles / (1 + high))
+    power = found.board.power_w
+    assert power
+    energy = found.within(Budget(latency="9 ms", energy=0.005 * power)).ranks.backends[0]
+    assert energy.most_cycles == pytest.approx(generated.most_cycles)

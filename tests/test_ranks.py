@@ -197,7 +197,7 @@ def test_choices_that_make_no_difference_are_the_same(space: Space, seed: int) -
         assert not (c.qat and c.activation_bits == 16)
         assert c.sparsity == 0.5 or c.pattern == "any" or not c.sparsity
         assert c.sparsity or c.pattern == space.pattern[0]
-        assert c.is_elementwise or c.trainer == space.trainer[0]
+        assert c.is_elementwise or c.trainer == "keras"
 
 
 def test_qat_serves_its_own_bits_alone() -> None:
@@ -259,6 +259,18 @@ def test_narrowest_prunes_by_whichever_ratio() -> None:
         narrow = found.decode(found.narrowest(rows)).widths
         assert (narrow <= found.decode(rows).widths).all()
         assert (narrow.sum(axis=1) <= 12).all()
+
+
+def test_only_what_tfmot_trained_is_by_tfmot() -> None:
+    found = ranks(trainer=("tfmot",), sparsity=(0.0, 0.5))
+    place = [p.name for p in found.parameters].index("sparsity")
+    row = np.zeros(len(found.parameters), np.int64)
+    plain = found.configuration(row)
+    row[place] = 1
+    sparse = found.configuration(row)
+    assert (plain.trainer, sparse.trainer) == ("keras", "tfmot")
+    assert "tfmot" not in str(plain) and "by tfmot" in str(sparse)
+    assert found.configurations(found.columns([plain, sparse])) == [plain, sparse]
 
 
 def test_each_weight_of_distillation_is_a_training_of_its_own() -> None:

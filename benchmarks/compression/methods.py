@@ -43,6 +43,9 @@ SEARCHED_TRIALS, SEARCHED_SHARE = 12, 0.1
 """Trainings of the searched baseline, and the share of every method's epochs that each takes; the
 best is trained as all others."""
 
+SEARCHED_RATIOS = tuple(i / 32 for i in range(32))
+"""Of which it draws one a group: a group of 128 can have every width that the levels have."""
+
 Method = Callable[[Bench, Cell], Made]
 
 
@@ -136,6 +139,7 @@ def searched(bench: Bench, cell: Cell) -> Made:
             mode=bench.task.mode, objectives=["accuracy"], sampler="tpe", seed=cell.seed,
             trials=SEARCHED_TRIALS, directory=folder,
             space=Space(
+                pruning_ratio=SEARCHED_RATIOS,
                 saliency=("l1",), weight_bits=(8,), activation_bits=(8,),
                 epochs=max(1, round(SEARCHED_SHARE * bench.task.tuned)), rungs=(bench.task.tuned,),
                 learning_rate=RATE, batch_size=BATCH,
@@ -176,13 +180,19 @@ METHODS: dict[str, Method] = {
 
 DEPENDS: dict[str, tuple[object, ...]] = {
     "differentiable": (ROOM,),
-    "magnitude+tpe": (ROOM, SEARCHED_TRIALS, SEARCHED_SHARE, "TPE is asked for half of them"),
+    "magnitude+tpe": (ROOM, SEARCHED_TRIALS, SEARCHED_SHARE, "TPE is asked for half of them", 32),
     "int4-qat": (LOW_SHARE,),
     "l2+int4-qat": (LOW_SHARE,),
+    "zeros-long": (2,),
+    "l2+zeros": (0.7,),
+    "l2+zeros90": (0.9,),
+    "l2+zeros-long": (0.92, 2, "labels"),
+    "values": (16,),
+    "l2+values": (16,),
     "int4": (LOW_SHARE, "to the last epoch"),
     "l2+int4": (LOW_SHARE, "to the last epoch"),
 }
-"""What a method's figures depend on beside what all do; words where the method was mended."""
+"""What a method's figures depend on beside what all do; words where it was mended."""
 
 
 def cells(tasks: Iterable[str], methods: Collection[str], only: Collection[float]) -> list[Cell]:

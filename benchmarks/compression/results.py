@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -317,7 +317,7 @@ def state(outcomes: Sequence[Outcome]) -> str:
         origins[outcome.cell.task].add(outcome.origin)
     if mixed := [task for task, of in origins.items() if len(of) > 1]:
         text += f" **Of several originals or versions of packages**: {', '.join(mixed)}."
-    old = {o.cell for o in outcomes if o.digest != digest_of(o.cell)}
+    old = {replace(o.cell, seed=0) for o in outcomes if o.digest != digest_of(o.cell)}
     text += _listed("Not measured yet", [cell for cell in wanted if cell not in measured])
     return text + _listed(
         "Measured with settings that have changed since", [cell for cell in wanted if cell in old]

@@ -92,9 +92,10 @@ def _choose(
     _, low, high = instructions(columns, measured)
     dense = (low + high) / 2
     corrections = latency.corrections(columns, measured.core)
-    timed = dense if corrections is None else dense * corrections
+    if corrections is not None:
+        dense, added = dense * corrections, added * corrections[:, ops, None]
     total = dense.sum(axis=1)
-    spare = np.minimum(slowdown * total, most_cycles * total / timed.sum(axis=1)) - total
+    spare = np.minimum(slowdown * total, most_cycles) - total
     best = np.zeros((len(columns), len(columns.graph.ops)), np.int64)
     least = flash_bytes(columns, measured, None)
     for allowed in ([True, False], [False, True], [True, True]):

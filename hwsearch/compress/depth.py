@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hwsearch.compress import structured
-from hwsearch.data import Array
+from hwsearch.data import Array, spaced
 from hwsearch.graph import keras_channels
 from hwsearch.graph.keras_channels import KINDS
 
@@ -85,7 +85,7 @@ def least_salient(model: Any, inputs: Sequence[Array], most: int) -> tuple[Block
     import keras
 
     core = keras_channels.functional(model)
-    given = [keras.ops.convert_to_tensor(x[:SAMPLES]) for x in inputs]
+    given = [keras.ops.convert_to_tensor(spaced(x, SAMPLES)) for x in inputs]
 
     def outputs(dropped: Collection[Block]) -> list[Any]:
         made = core._run_through_graph(given, operation_fn=_shortcuts(dropped))

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from hwsearch.data import spaced
 from hwsearch.graph import keras_channels
 from hwsearch.graph.keras_channels import KINDS
 
@@ -62,7 +63,7 @@ class FakeQuantize:
         ]
 
     def calibrate(self, inputs: Any) -> None:
-        """Takes the ranges from the model as it is now, on the first samples of some inputs."""
+        """Takes the ranges from the model as it is now, on some samples of the inputs."""
         seen: dict[int, list[tuple[float, float]]] = {}
 
         def look(op: Any, made: Any) -> Any:
@@ -72,7 +73,7 @@ class FakeQuantize:
                 )
             return made
 
-        first = tree.map_structure(lambda x: tf.convert_to_tensor(x[:CALIBRATED]), inputs)
+        first = tree.map_structure(lambda x: tf.convert_to_tensor(spaced(x, CALIBRATED)), inputs)
         for (low, high), values in zip(self._inputs, tree.flatten(first), strict=True):
             _set(low, high, float(tf.reduce_min(values)), float(tf.reduce_max(values)))
         self._run(self._core, first, look, False)

@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from hwsearch.compress.scales import with_room_for_biases
+from hwsearch.data import spaced
 from hwsearch.errors import ConversionError
 from hwsearch.graph import flatbuffer
 from hwsearch.graph.tflite import TfliteModel, read
@@ -94,8 +95,8 @@ def calibrate(content: bytes, inputs: Sequence[NDArray[np.float32]]) -> Calibrat
 
     Args:
         content: float ``.tflite`` with a batch of 1 and one signature.
-        inputs: per network input float32 [samples, …]; the first
-            :data:`CALIBRATION_SAMPLES` are used.
+        inputs: per network input float32 [samples, …]; :data:`CALIBRATION_SAMPLES` of them are
+            used, evenly spaced.
 
     Raises:
         ConversionError: the quantizer failed.
@@ -106,9 +107,10 @@ def calibrate(content: bytes, inputs: Sequence[NDArray[np.float32]]) -> Calibrat
 
     content = named_by_index(content)
     names = _signature_inputs(content)
+    some = [spaced(values, CALIBRATION_SAMPLES) for values in inputs]
     samples = [
-        {name: values[i : i + 1] for name, values in zip(names, inputs, strict=True)}
-        for i in range(min(CALIBRATION_SAMPLES, len(inputs[0])))
+        {name: values[i : i + 1] for name, values in zip(names, some, strict=True)}
+        for i in range(len(some[0]))
     ]
     recipe = RecipeManager()
     _add(recipe, ".*", "ALL_SUPPORTED", 8, 8, per_channel=True)

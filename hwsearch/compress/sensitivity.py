@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsearch.compress.quantize import Calibration, quantize
-from hwsearch.data import Array
+from hwsearch.data import Array, spaced
 from hwsearch.errors import ConversionError
 from hwsearch.evaluate import fast
 
@@ -31,7 +31,7 @@ def sensitivity(
     Returns:
         A number from 0 for each; infinite where the quantizer cannot do it.
     """
-    some = [x[:SAMPLES] for x in inputs]
+    some = [spaced(x, SAMPLES) for x in inputs]
     whole = fast(quantize(calibration, 8, {}), some)
     variances = [max(float(np.var(y)), 1e-12) for y in whole]
     found = []

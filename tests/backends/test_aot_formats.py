@@ -89,6 +89,31 @@ def test_the_smallest_image_that_meets_a_latency() -> None:
         assert sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
 
 
+def test_a_limit_holds_for_cycles_as_a_device_corrects_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each class of kernels by a factor of its own, so that no factor of the network would do."""
+
+    def corrections(columns: Columns, core: str) -> np.ndarray:
+        kinds = [op.kind for op in columns.graph.ops]
+        return np.array([[2.0 if "conv" in kind else 0.5 for kind in kinds]])
+
+    monkeypatch.setattr(aot_formats.latency, "corrections", corrections)
+    for style in ("residual", "plain", "dense"):
+        columns = columns_of(read(pruned(network(0, style), 0.5)))
+
+        def timed(forms: np.ndarray | None, columns: Columns = columns) -> float:
+            _, low, high = instructions(columns, RUNTIME.measured, forms)
+            return float(((low + high) / 2 * corrections(columns, "M4")).sum())
+
+        free = chosen(columns, RUNTIME.measured, 3.0)
+        dense, sparse = timed(None), timed(free)
+        for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+            most = dense + share * (sparse - dense)
+            assert timed(chosen(columns, RUNTIME.measured, 3.0, most)) <= most * (1 + 1e-9)
+        assert timed(chosen(columns, RUNTIME.measured, 1.2)) <= 1.2 * dense * (1 + 1e-9)
+
+
 def test_what_is_over_a_latency_gets_what_is_quicker_alone() -> None:
     columns = columns_of(read(pruned(network(0, "residual"), 0.9)))
     dense = cycles(columns, None)[0]
@@ -102,7 +127,7 @@ def test_a_search_and_its_artefacts_keep_a_latency(tmp_path: Path) -> None:
     free = chosen(columns, RUNTIME.measured, 1.5)
     most = (cycles(columns, None)[0] + cycles(columns, free)[0]) / 2
     limits = Budget(latency=float(most) / BOARD.clock_hz)
-    assert limits.most_cycles(BOARD) == pytest.approx(most)
+    assert limits.most_cycles(BOARD, {}) == pytest.approx(most)
     wide = generate(content, tmp_path / "a").flash_bytes["weights"]
     kept = generate(content, tmp_path / "b", most_cycles=most).flash_bytes["weights"]
     dense = generate(content, tmp_path / "c", formats={}).flash_bytes["weights"]

@@ -78,6 +78,20 @@ def test_ranges_hold_every_calibration_sample() -> None:
     assert np.abs(outputs - expected).max() < 1e-3 * np.abs(expected).max() * 5
 
 
+def test_ranges_hold_the_end_of_sorted_data() -> None:
+    """Ten times as loud at the end as at the beginning, and five times as many as are looked at."""
+    inputs = keras.Input((4, 4, 2))
+    model = keras.Model(inputs, L.Conv2D(3, 3, padding="same")(inputs))
+    networks.randomise(model)
+    count = 5 * module.CALIBRATION_SAMPLES
+    (x,) = networks.random_inputs(model, count)
+    x *= np.linspace(0.1, 1, count, dtype=np.float32).reshape(-1, 1, 1, 1)
+    content = to_float_tflite(model)
+    artefact = quantize(calibrate(content, [x]), 16, {})
+    (expected,), (outputs,) = fast(content, [x[-50:]]), fast(artefact, [x[-50:]])
+    assert np.abs(outputs - expected).max() < 0.1 * np.abs(expected).max()
+
+
 def test_a_dead_activation_does_not_saturate_what_follows() -> None:
     inputs = keras.Input((6,))
     x = L.Dense(4, activation="relu", bias_initializer=keras.initializers.Constant(-50))(inputs)
