@@ -79,7 +79,7 @@ def test_ranges_hold_every_calibration_sample() -> None:
 
 
 def test_ranges_hold_the_end_of_sorted_data() -> None:
-    """Ten times as loud at the end as at the beginning, and five times as many as are looked at."""
+    """Ten times as loud at the end as at the start, and five times as many as are looked at."""
     inputs = keras.Input((4, 4, 2))
     model = keras.Model(inputs, L.Conv2D(3, 3, padding="same")(inputs))
     networks.randomise(model)
