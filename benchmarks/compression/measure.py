@@ -16,6 +16,7 @@ from benchmarks.compression.bench import BATCH, DISTILLATION, RATE, TEMPERATURE,
 from benchmarks.compression.cells import Cell, Outcome, digest, load
 from benchmarks.compression.methods import DEPENDS, METHODS
 from benchmarks.compression.tasks import TASKS, original
+from benchmarks.processes import follow
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hwsearch", "compression")
 """Where trained originals are."""
@@ -23,8 +24,6 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hwsearch
 
 def outcomes(wanted: Sequence[Cell], deadline: float = math.inf) -> Iterator[Outcome]:
     """Of cells that are measured now, as they come; none begins after ``time.time`` is so late."""
-    for task in dict.fromkeys(cell.task for cell in wanted):
-        original(TASKS[task], CACHE)  # trained once, not by each process
     context = multiprocessing.get_context("spawn")
     cores = sorted(os.sched_getaffinity(0))
     free: Any = context.Queue()
@@ -32,6 +31,8 @@ def outcomes(wanted: Sequence[Cell], deadline: float = math.inf) -> Iterator[Out
         free.put(core)
     with ProcessPoolExecutor(len(cores), context, _pinned, (free,)) as pool:
         try:
+            # Trained once, and on one core as cells are: on two its weights are others.
+            list(pool.map(_original, dict.fromkeys(cell.task for cell in wanted)))
             for made in as_completed([pool.submit(_outcome, cell, deadline) for cell in wanted]):
                 outcome = made.result()
                 if outcome is not None:
@@ -70,6 +71,11 @@ def line(outcome: Outcome) -> str:
     )
 
 
+def _original(task: str) -> None:
+    """Trains the task's original, if it is not kept."""
+    original(TASKS[task], CACHE)
+
+
 def _outcome(cell: Cell, deadline: float) -> Outcome | None:
     """Of the cell, unless it is too late."""
     if time.time() > deadline:
@@ -84,5 +90,7 @@ def _bench(task: str) -> Bench:
 
 
 def _pinned(free: Any) -> None:
-    """This process, and what it starts, on a core of its own: times of cells are of one core."""
+    """This process, and what it starts, on a core of its own: times of cells are of one core. It
+    ends with the benchmark, also where that is killed."""
+    follow()
     os.sched_setaffinity(0, {free.get()})

@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import random
 import shutil
 import sys
-import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -24,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.processes import follow
 from benchmarks.search_grid import grid, stored
 from hwsearch.configuration import Configuration
 from hwsearch.data import Samples
@@ -62,13 +61,6 @@ class Work:
     def path(self) -> Path:
         """Where its cell is kept until the grid is whole."""
         return BUILD / "cells" / f"{self.structure}-{self.seed}.json"
-
-
-def _follow() -> None:
-    """Ends this process with the one that started it, however that ends."""
-    owner = multiprocessing.parent_process()
-    assert owner is not None
-    threading.Thread(target=lambda: (owner.join(), os._exit(1)), daemon=True).start()
 
 
 def measure(work: Work) -> stored.Cell:
@@ -148,7 +140,7 @@ def measured(works: list[Work]) -> list[stored.Cell]:
     begin = time.monotonic()
     spawn = multiprocessing.get_context("spawn")
     for first in range(0, len(works), A_PROCESS):
-        with ProcessPoolExecutor(1, spawn, _follow) as process:
+        with ProcessPoolExecutor(1, spawn, follow) as process:
             for cell in process.map(measure, works[first : first + A_PROCESS]):
                 part = BUILD / "cells" / f"{cell.structure}-{cell.seed}.part"
                 part.write_text(json.dumps(asdict(cell)))
