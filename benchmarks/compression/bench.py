@@ -78,10 +78,10 @@ class Bench:
         parameters: of the original that are not 0, and bytes of its int8 image.
     """
 
-    def __init__(self, task: Task, folder: Path) -> None:
-        self.task, self.folder = task, folder
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.data: Split = task.data()
-        self.model = original(task, folder)
+        self.model = original(task)
         train, search = self.data.train, self.data.search
         given = Given(
             data=(train.inputs[0], train.targets[0]),
@@ -99,7 +99,7 @@ class Bench:
 
     def fresh(self) -> keras.Model:
         """The original, to be changed."""
-        return original(self.task, self.folder)
+        return original(self.task)
 
     def outcome(self, cell: Cell, made: Made, settings: str) -> Outcome:
         """The artefact scored on the data to report on, its cost, and the settings' digest."""

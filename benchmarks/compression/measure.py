@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from benchmarks.compression.bench import BATCH, DISTILLATION, RATE, TEMPERATURE, Bench
@@ -17,9 +16,6 @@ from benchmarks.compression.cells import Cell, Outcome, digest, load
 from benchmarks.compression.methods import DEPENDS, METHODS
 from benchmarks.compression.tasks import TASKS, original
 from benchmarks.processes import follow
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "hwsearch", "compression")
-"""Where trained originals are."""
 
 
 def outcomes(wanted: Sequence[Cell], deadline: float = math.inf) -> Iterator[Outcome]:
@@ -72,8 +68,8 @@ def line(outcome: Outcome) -> str:
 
 
 def _original(task: str) -> None:
-    """Trains the task's original, if it is not kept."""
-    original(TASKS[task], CACHE)
+    """Trains the task's original, where that is not kept."""
+    original(TASKS[task])
 
 
 def _outcome(cell: Cell, deadline: float) -> Outcome | None:
@@ -86,7 +82,7 @@ def _outcome(cell: Cell, deadline: float) -> Outcome | None:
 
 @lru_cache(maxsize=1)
 def _bench(task: str) -> Bench:
-    return Bench(TASKS[task], CACHE)
+    return Bench(TASKS[task])
 
 
 def _pinned(free: Any) -> None:

@@ -1,6 +1,6 @@
 """Tasks of the compression benchmark: a network, its data, its metric, how it is trained.
 
-:func:`original` trains a task's network once and keeps it; every method starts from that file.
+:func:`original` gives a task's trained network, which is kept; every method starts from it.
 Data comes in three parts: to train on, to search by, and to report on, which no method sees.
 """
 
@@ -25,6 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import fashion_mnist
 import keywords
+
+ORIGINALS = Path(__file__).parent / "originals"
+"""Trained networks."""
 
 SEARCH = 5000
 """Training images kept for methods that choose among candidates."""
@@ -146,12 +149,13 @@ TASKS = {
 """By name, the quickest to train first."""
 
 
-def original(task: Task, folder: Path) -> keras.Model:
-    """The task's trained network, compiled; trained once and kept in the folder."""
+def original(task: Task) -> keras.Model:
+    """The task's trained network, compiled. Kept in the repository, because another machine would
+    train another one; trained again, and kept, where its recipe has changed."""
     layers = [type(layer).__name__ for layer in task.build().layers]
     shapes = [w.shape for w in task.build().get_weights()]
     key = repr((layers, shapes, task.epochs, task.learning_rate))
-    path = folder / f"{task.name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.keras"
+    path = ORIGINALS / f"{task.name}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.keras"
     if not path.is_file():
         keras.utils.set_random_seed(0)
         model, train = task.build(), task.data().train
@@ -159,6 +163,7 @@ def original(task: Task, folder: Path) -> keras.Model:
         rate = keras.optimizers.schedules.CosineDecay(task.learning_rate, steps)
         model.compile(keras.optimizers.Adam(rate), loss=task.loss, jit_compile=False)
         model.fit(train.inputs[0], train.targets[0], batch_size=128, epochs=task.epochs, verbose=0)
-        folder.mkdir(parents=True, exist_ok=True)
+        model.compile(loss=task.loss, jit_compile=False)  # Adam's moments are not kept
+        ORIGINALS.mkdir(exist_ok=True)
         model.save(path)
     return keras.models.load_model(path)
