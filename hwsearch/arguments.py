@@ -8,9 +8,8 @@ from pathlib import Path
 
 from hwsearch.board import Board
 from hwsearch.budget import Budget, target
-from hwsearch.device import port_of
 from hwsearch.errors import InputError
-from hwsearch.proof import emulator_of
+from hwsearch.proof import emulator_of, reach
 from hwsearch.space import Space
 
 
@@ -44,10 +43,11 @@ def aim(
 
     Raises:
         InputError: one of its kinds says which cannot be meant and what to give.
+        DeviceError: the device is a board that no image can be written to, or that is not there.
     """
     on, limits = target(budget, board)
     where = device or emulator_of(on.core)
-    port_of(where)  # says so now if there is no such device
+    reach(where, on)
     runtimes = (backends,) if isinstance(backends, str) else backends
     if runtimes is not None and not runtimes:
         raise InputError("backends=[] leaves nothing to search. Leave it out, or name some.")

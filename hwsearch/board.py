@@ -27,6 +27,7 @@ class Board:
         mcu: the part's name.
         flash_wait_states: at ``clock_hz``; None is unknown.
         sources: per fact, where it is from.
+        port: folder of its firmware under ``firmware/ports``; "" is the one of its own name.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Board:
     mcu: str = ""
     flash_wait_states: int | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    port: str = ""
 
 
 GENERIC = Board("generic-cortex-m4", "M4")
@@ -110,7 +112,7 @@ def _checked(file: TomlFile, name: str) -> dict[str, Any]:
         InputError: one is missing, unknown, or of another kind than it must be.
     """
     facts: dict[str, Any] = file.table[name]
-    known = ("core", "mcu", "sources", *_NUMBERS)
+    known = ("core", "mcu", "port", "sources", *_NUMBERS)
 
     def refused(fact: str, expected: str) -> InputError:
         said = f"{fact}={facts[fact]!r}" if fact in facts else f"no {fact}"
@@ -129,8 +131,9 @@ def _checked(file: TomlFile, name: str) -> dict[str, Any]:
         fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not fits or value < (0 if fact == "flash_wait_states" else 1e-9):
             raise refused(fact, "a positive whole number" if whole else "a positive number")
-    if not isinstance(facts.get("mcu", ""), str):
-        raise refused("mcu", "text")
+    for fact in ("mcu", "port"):
+        if not isinstance(facts.get(fact, ""), str):
+            raise refused(fact, "text")
     if not isinstance(facts.get("sources", {}), dict):
         raise refused("sources", "a table of texts, one a fact")
     return facts

@@ -51,10 +51,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One epoch of a fine-tune: mean training loss, and the metric if it was taken."""
+    """One epoch of a fine-tune: mean training loss."""
 
     loss: float
-    metric: float | None = None
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class DeviceError(HwsearchError):
 
 
 class ToolchainError(DeviceError):
-    """A compiler or an emulator is missing, or failed."""
+    """A compiler, an emulator or what writes to a board is missing, or failed."""
 
 
 class ImageError(DeviceError):

@@ -110,8 +110,8 @@ def export(verified: Verified, out: Path, report: Report, port_name: str | None 
 def _target(name: str | None, report: Report) -> Port:
     """The port asked for, the board's own, or that of the emulated core nearest to it."""
     if name is None:
-        emulated = port_of(emulator_of(report.board.core))
-        name = report.board.name if report.board.name in ports() else emulated
+        own = report.board.port or report.board.name
+        name = own if own in ports() else port_of(emulator_of(report.board.core))
     found = port(str(name))
     if found.is_host:
         raise InputError("port 'host' has no firmware project. Name a board's or an emulator's.")

@@ -100,7 +100,8 @@ def optimize(
             ``"nsga3"``, ``"random"``, ``"grid"``, or an Optuna sampler of your own.
         trials: trainings, promotions (``Space.rungs``) among them; what is over budget costs none.
         timeout: seconds after which no training is begun and those at work are given up; the
-            next call with the same ``study`` trains them anew. What is reported is verified after
+            next call with the same ``study`` trains them anew. A hypermodel's ``fit`` at work ends
+            by itself. What is reported is verified after
             that, and with ``Space.rungs`` up to six finalists are trained to the last rung first.
         trial_timeout: seconds after which one training is given up; it counts as failed. A
             longer rung's has more, in proportion to its epochs.
@@ -114,7 +115,7 @@ def optimize(
         cache: that fine-tuned networks may take on disk in ``directory/cache``, for other
             searches of the same model and data; and the artefacts of this one beside its front's.
         study: a name; the same call with the same name goes on where it stopped. Default: a
-            name of the model's and the arguments' digest.
+            name of the model's and the arguments' digest; a hypermodel's is of its name alone.
         storage: the address of a database that workers on other machines can reach,
             e.g. ``"postgresql+psycopg://user@host/database"``; ``hwsearch worker`` joins a search
             there. Default: a file in ``directory``.

@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsearch import oracle
+from hwsearch.board import Board
 from hwsearch.candidate import Measurement
 from hwsearch.data import Array
 from hwsearch.device import Image, build, flashing, port_of
 from hwsearch.device import open as open_device
 from hwsearch.device.port import port as port_named
+from hwsearch.device.port import ports
 from hwsearch.device.power import energy, read_trace
+from hwsearch.device.serial import check_line
 from hwsearch.errors import InputError, RefusedError
 from hwsearch.evaluate import quantized
 from hwsearch.graph.tflite import TfliteModel, read
@@ -33,6 +36,43 @@ def emulator_of(core: str) -> str:
     """URL of the emulated board nearest to a core."""
     name = core if core in EMULATED else core.partition("+")[0]  # "M33+MVP" is an M33
     return f"emulator:cortex-{EMULATED.get(name, 'm33')}"
+
+
+def port_on(device: str, board: Board) -> str:
+    """Name of the firmware port whose images run on a device for a board.
+
+    Args:
+        device: as :func:`verify` takes it: an emulated board has a port of its own.
+        board: what is behind a serial port or a socket.
+
+    Raises:
+        UnknownNameError: no such form of device.
+        InputError: there is no firmware for the board.
+    """
+    name = port_of(device) or board.port or board.name
+    if name not in ports():
+        known = ", ".join(p for p in ports() if port_named(p).flash_command)
+        raise InputError(
+            f"{device} is a board, and there is no firmware for {board.name}: the ports are "
+            f"{known}. Name the board that it is, leave device out to verify on an emulated "
+            "core, or write a port (docs/porting.md)."
+        )
+    return name
+
+
+def reach(device: str, board: Board) -> None:
+    """Nothing, if images can be run on a device.
+
+    Raises:
+        UnknownNameError: no such form of device.
+        InputError: there is no firmware for the board.
+        ToolchainError: no tool is installed that writes images to the board.
+        WireError: the board's serial port is absent, busy or not permitted.
+    """
+    name = port_on(device, board)
+    if port_of(device) is None:
+        flashing.check_tool(port_named(name))
+        check_line(device)
 
 
 def verify(

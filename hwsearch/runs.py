@@ -77,8 +77,6 @@ def trial(
     metrics += [("train_s", trained.train_s, 0), ("epochs", len(trained.curve), 0)]
     for step, epoch in enumerate(trained.curve, 1):
         metrics.append(("epoch/loss", epoch.loss, step))
-        if epoch.metric is not None:
-            metrics.append((f"epoch/{metric}", epoch.metric, step))
     files = {"layers.json": _layers(c, layout)}
     if cost.ops:
         files["operators.json"] = _operators(cost)

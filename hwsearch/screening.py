@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hwsearch.board import GENERIC, Board
-from hwsearch.board import board as board_of
+from hwsearch.arguments import aim
+from hwsearch.board import Board
 from hwsearch.budget import Budget
 from hwsearch.cost.cost import Cost
 from hwsearch.metric import Mode
@@ -34,7 +34,8 @@ class Plan:
         operators: how many have weights whose bits can vary.
         backends: runtimes to choose from.
         log10_configurations: of how many combinations there are.
-        whole: cost of the model as it is, at 8 bits, on the first runtime.
+        whole: cost at the first choice of everything: of most spaces the model as it is, at 8
+            bits, on the first runtime.
         screened, feasible: random configurations costed, and how many of them fit.
         nearest: where none fits, per limit by how much the nearest exceeds it; else empty.
         notes: what the search would say once.
@@ -74,14 +75,15 @@ def plan(
     Raises:
         InputError: as :func:`hwsearch.optimize`.
         RefusedError: no backend runs the model.
+        BudgetError: no backend can tell a cost that is limited.
     """
-    on = GENERIC if board is None else board if isinstance(board, Board) else board_of(board)
-    limits = budget.on(on)
-    what = space if isinstance(space, Space) or space is None else Space.load(space)
-    runtimes = None if backends is None else tuple(backends)
-    given = Given(data, validation_data, test_data, loss, metric, mode, runtimes, what, seed)
-    found = problem(model, on, given)
-    found = replace(found, pricing=found.pricing.within(limits))
+    chosen = aim(budget, board, None, backends, space)
+    on, limits, varied = chosen.board, chosen.budget, (chosen.backends, chosen.space)
+    found = problem(
+        model, on, Given(data, validation_data, test_data, loss, metric, mode, *varied, seed)
+    )
+    pricing, left_out = found.pricing.within(limits).knowing(limits.limits)
+    found = replace(found, pricing=pricing, notes=(*found.notes, *left_out))
     ranks = found.pricing.ranks
     rng = np.random.default_rng(seed)
     drawn = np.concatenate([ranks.pruned(rng, DRAWN // 2), ranks.random(rng, DRAWN // 2)])

@@ -12,10 +12,12 @@ from hwsearch.backends import backend
 from hwsearch.budget import Budget, shown
 from hwsearch.candidate import Measurement, Score, Trained, Verified
 from hwsearch.data import Array, Samples
-from hwsearch.errors import DeviceError, RefusedError, ToolchainError
+from hwsearch.device import port_of
+from hwsearch.errors import DeviceError, RefusedError, ToolchainError, WireError
 from hwsearch.evaluate import FAST, exact, fast
 from hwsearch.metric import Metric
 from hwsearch.pricing import Pricing
+from hwsearch.proof import port_on
 
 IMAGE_SAMPLES = 8
 """Report samples that a finalist's image runs; the oracle runs them all."""
@@ -40,12 +42,14 @@ def verify(
         metric: scores.
         pricing: the arena that was planned.
         budget: what a measured arena is held against.
-        device: where images of ahead-of-time models run.
+        device: where images of ahead-of-time models run; one that does not answer is a note.
         workers: oracles run at once.
 
     Returns:
         (those that hold, those that do not with the reason).
     """
+    if port_of(device) is None:
+        workers = 1  # a board runs one image at a time
     with ThreadPoolExecutor(max(1, workers)) as pool:
         found = list(
             pool.map(
@@ -84,7 +88,8 @@ def _one(
         return Verified(trained, "estimate", score, difference, None, note), reason
     if runtime.name == "aot":
         most = getattr(runtime, "most_cycles", math.inf)
-        return _on_device(trained, score, difference, measured, report, device, budget, most)
+        on = (device, port_on(device, pricing.board), most)
+        return _on_device(trained, score, difference, measured, report, budget, on)
     # The oracle has the reference kernels, so it is their arena that it measures; another
     # runtime's plan differs from theirs by its own scratch alone.
     expected = int(backend("tflm").ram(columns).arena[0])
@@ -105,17 +110,23 @@ def _on_device(
     difference: Score,
     by_oracle: Measurement,
     report: Samples,
-    device: str,
     budget: Budget,
-    most_cycles: float,
+    on: tuple[str, str, float],
 ) -> tuple[Verified, str]:
-    """Built, linked and run: every output byte compared, flash and RAM those of the image."""
+    """Built, linked and run: every output byte compared, flash and RAM those of the image.
+
+    Args:
+        on: the device, the port of its firmware, cycles that its budget leaves.
+    """
     inputs = [x[:IMAGE_SAMPLES] for x in report.inputs]
+    device, port, most_cycles = on
+    # A board may be unplugged overnight; an emulated one is silent only if the image is wrong.
+    absent = (ToolchainError,) if port_of(device) else (ToolchainError, WireError)
     try:
-        measured = proof.verify(trained.tflite, device, inputs, most_cycles=most_cycles)
-    except ToolchainError as error:
+        measured = proof.verify(trained.tflite, device, inputs, port=port, most_cycles=most_cycles)
+    except absent as error:
         kept = replace(by_oracle, arena_bytes=None)
-        note = f"no image was built: {str(error).splitlines()[0]}"
+        note = f"no image was run on {device}: {str(error).splitlines()[0]}"
         return Verified(trained, "outputs", score, difference, kept, note), ""
     except (DeviceError, RefusedError) as error:  # trained weights can be what a model's were not
         kept = replace(by_oracle, arena_bytes=None)
@@ -127,7 +138,7 @@ def _on_device(
             f"between {device} and {score.oracle}"
         )
     over = [
-        f"{name.removesuffix('_bytes')} of the linked image is {shown(name, used)}, over "
+        f"{name.rpartition('_')[0]} of the linked image is {shown(name, used)}, over "
         f"{shown(name, limit)}"
         for name, limit in budget.limits.items()
         if (used := getattr(measured, name)) is not None and used > limit

@@ -95,7 +95,7 @@ def trained(
 ) -> Trained:
     """A trial of two epochs."""
     candidate = Candidate(number, configuration(number, **configured), costs or cost())
-    curve = (Epoch(0.71, value - 0.05), Epoch(0.52, value))
+    curve = (Epoch(0.71), Epoch(0.52))
     own = score(value, width, "LiteRT XNNPACK")
     return Trained(candidate, artefact(directory, number), own, curve, 6.5)
 

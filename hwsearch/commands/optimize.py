@@ -236,7 +236,7 @@ def _plan(
         for name in COSTS
         if (value := getattr(found.whole, name)) is not None
     )
-    click.echo(f"As it is, at 8 bits, it takes {whole}.")
+    click.echo(f"At the first choice of everything it takes {whole}.")
     click.echo(f"{found.feasible} of {found.screened:,} random configurations fit.")
     if found.nearest:
         over = ", ".join(f"{NAMES[n]} {e:+.0%}" for n, e in found.nearest.items())

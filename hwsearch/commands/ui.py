@@ -13,7 +13,7 @@ import click
 
 from hwsearch.address import masked
 from hwsearch.commands import directory_option, print_json, study_folder, subcommand
-from hwsearch.errors import InputError, UnknownNameError
+from hwsearch.errors import HwsearchError, InputError, UnknownNameError
 
 LOOPBACK = "127.0.0.1"
 
@@ -75,7 +75,9 @@ def command(
     except KeyboardInterrupt:
         process.terminate()
         code = process.wait()
-    return None if code <= 0 else code
+    if code > 0:
+        raise HwsearchError(f"MLflow's server ended with code {code}; what it printed says why.")
+    return None
 
 
 def _links(uri: str, base: str, search: str | None) -> dict[str, str]:

@@ -9,7 +9,32 @@ from pathlib import Path
 
 from hwsearch.device.elf import segments
 from hwsearch.device.image import Image
-from hwsearch.errors import DeviceError, ImageError
+from hwsearch.device.port import Port
+from hwsearch.errors import ImageError, ToolchainError
+
+
+def _templates(port: Port) -> list[list[str]]:
+    """The words of a port's commands, in which ``{elf}`` and ``{bin}`` stand for files."""
+    if not port.flash_command:
+        raise ImageError(
+            f"port {port.name!r} is no board to be flashed; it runs as an emulator does."
+        )
+    return [shlex.split(command) for command in port.flash_command]
+
+
+def check_tool(port: Port) -> None:
+    """Nothing, if one of the tools that write images to a port's board is on PATH.
+
+    Raises:
+        ToolchainError: none is; names them.
+        ImageError: the port is no board to be flashed.
+    """
+    known = [words[0] for words in _templates(port)]
+    if not any(map(shutil.which, known)):
+        raise ToolchainError(
+            f"none of {', '.join(known)} is installed, which write images to {port.name}. "
+            "Install one, or leave device out to verify on an emulated core."
+        )
 
 
 def commands(image: Image) -> list[list[str]]:
@@ -18,17 +43,8 @@ def commands(image: Image) -> list[list[str]]:
     Raises:
         ImageError: the image's port is no board to be flashed.
     """
-    if not image.port.flash_command:
-        raise ImageError(
-            f"port {image.port.name!r} is no board to be flashed; it runs as an emulator does."
-        )
-    return [
-        [
-            word.format(elf=image.path, bin=image.path.with_suffix(".bin"))
-            for word in shlex.split(c)
-        ]
-        for c in image.port.flash_command
-    ]
+    files = {"elf": image.path, "bin": image.path.with_suffix(".bin")}
+    return [[word.format(**files) for word in words] for words in _templates(image.port)]
 
 
 def flash(image: Image) -> bool:
@@ -39,7 +55,7 @@ def flash(image: Image) -> bool:
 
     Raises:
         ImageError: the image's port is no board to be flashed.
-        DeviceError: the tool failed; carries its output.
+        ToolchainError: the tool failed; carries its output.
     """
     known = commands(image)
     command = next((c for c in known if shutil.which(c[0])), None)
@@ -54,7 +70,7 @@ def flash(image: Image) -> bool:
         write_binary(image)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise DeviceError(
+        raise ToolchainError(
             f"{shlex.join(command)} failed:\n{done.stdout}{done.stderr}"
             "Check the board's debug connection and its power."
         )

@@ -121,7 +121,7 @@ serial line. It needs make, and arm-none-eabi-gcc or zig (`pip install ziglang`)
 writes it to the board.
 {checksum}
 `hwsearch verify ../model.tflite --device {device} --port {target.name}`
-builds the same image, runs it and compares every output byte with TFLite Micro's.
+builds an image of the same model, runs it and compares every output byte with TFLite Micro's.
 
 In a project of your own: compile the C files of `../{MODEL}`. Nothing is allocated, and no C
 library is needed but `memcpy` and `memset`.

@@ -77,6 +77,15 @@ def open(
     return device
 
 
+def check_line(url: str) -> None:
+    """Nothing, if a board's serial port or socket can be opened; it is closed again.
+
+    Raises:
+        WireError: it is absent, busy or not permitted.
+    """
+    _serial_line(url).close()
+
+
 def port_of(url: str) -> str | None:
     """The port that images for this URL are built for; None for a board, whose name tells it.
 

@@ -142,12 +142,14 @@ class Architectures:
 
         Raises:
             ModelError, ConversionError, RefusedError: see :func:`hwsearch.conversion.priced`.
+            BudgetError: no runtime can tell a cost that is limited.
         """
         key = digest(model)
         if key not in self._known:
             _distinct(model)
             found = priced(model, self.board, self._inputs, self.backends, self.space)
-            found = replace(found, pricing=found.pricing.within(self.budget))
+            limited = found.pricing.within(self.budget)
+            found = replace(found, pricing=limited.knowing(self.budget.limits)[0])
             self._known[key] = verdict(found, self.budget)
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
