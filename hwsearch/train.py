@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ def fine_tune(
     seed: int,
     distillation: Distillation | None = None,
     patience: int = 0,
+    drawn: int = 0,
     step: Callable[[Any], Any] = lambda model: model,
 ) -> FineTuned:
     """Trains the model in place with Adam, a half cosine from ``learning_rate`` to 0.
@@ -69,6 +70,7 @@ def fine_tune(
         distillation: what the original says of the same data; None trains on labels alone.
         patience: ends the training when the loss on held-out samples (:data:`HELD_OUT` of the
             data) did not fall for so many epochs, and takes the best epoch's weights; 0 never.
+        drawn: epochs that calls of this seed drew before this one, which draws others.
         step: of the model that is compiled and fitted, the one to fit instead: with a
             ``train_step`` of its own.
 
@@ -87,19 +89,20 @@ def fine_tune(
     if distillation is not None:
         data = Samples(data.inputs, (*data.targets, *distillation.outputs))
     train, held = _held_out(data, rng) if patience else (data, None)
+    if drawn:
+        rng = np.random.default_rng((seed, drawn))
     count = min(samples, len(train)) if samples else len(train)
     steps = max(1, math.ceil(count / batch_size)) * epochs
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    fitted, objective = _student(model, loss, distillation)
+    fitted, objective, listed = _student(model, loss, distillation)
     fitted = step(fitted)
     fitted.compile(optimizer=keras.optimizers.Adam(schedule), jit_compile=False, **objective)
-    twice = distillation is not None
     curve: list[Epoch] = []
     best, best_loss, best_epoch = model.get_weights(), math.inf, 0
     for epoch in range(1, epochs + 1):
-        drawn = train.take(np.sort(rng.permutation(len(train))[:count]))
+        some = train.take(np.sort(rng.permutation(len(train))[:count]))
         history = fitted.fit(
-            *_pair(model, drawn, twice), batch_size=min(batch_size, count), verbose=0
+            *_pair(model, some, listed), batch_size=min(batch_size, count), verbose=0
         )
         value = float(history.history["loss"][-1])
         if not math.isfinite(value) or not _is_finite(model):
@@ -109,7 +112,7 @@ def fine_tune(
             return FineTuned(tuple(curve), (note,), True)
         curve.append(Epoch(value))
         if held is not None:
-            value = float(fitted.evaluate(*_pair(model, held, twice), batch_size=256, verbose=0,
+            value = float(fitted.evaluate(*_pair(model, held, listed), batch_size=256, verbose=0,
                                           return_dict=True)["loss"])  # fmt: skip
         if held is None or value < best_loss:
             best, best_loss, best_epoch = model.get_weights(), value, epoch
@@ -214,23 +217,27 @@ def _held_out(data: Samples, rng: np.random.Generator) -> tuple[Samples, Samples
 
 def _student(
     model: Any, loss: Any, distillation: Distillation | None
-) -> tuple[Any, dict[str, Any]]:
-    """The model to fit, which shares the model's weights, and its losses.
+) -> tuple[Any, dict[str, Any], bool]:
+    """The model to fit, which shares the model's weights; its losses; whether it takes and gives
+    lists: so where losses are by name, as models that are made of it have other names, or none.
 
     With distillation it gives every output twice: once for the labels, once for the original's.
     """
     import keras
 
-    if distillation is None:
-        return model, {"loss": loss}
-    objective, weights = distillation.losses(losses(model, loss))
-    twice = keras.Model(model.inputs, [*model.outputs, *model.outputs])
-    return twice, {"loss": objective, "loss_weights": weights}
+    if distillation is not None:
+        objective, weights = distillation.losses(losses(model, loss))
+        twice = keras.Model(model.inputs, [*model.outputs, *model.outputs])
+        return twice, {"loss": objective, "loss_weights": weights}, True
+    if isinstance(loss, Mapping):
+        listed = keras.Model(model.inputs, list(model.outputs))
+        return listed, {"loss": losses(model, loss)}, True
+    return model, {"loss": loss}, False
 
 
-def _pair(model: Any, data: Samples, twice: bool) -> tuple[Any, Any]:
+def _pair(model: Any, data: Samples, listed: bool) -> tuple[Any, Any]:
     """(x, y) as the fitted model takes them."""
-    if twice:
+    if listed:
         return list(data.inputs), list(data.targets)
     return _packed(model, "input", data.inputs), _packed(model, "output", data.targets)
 

@@ -16,7 +16,7 @@ FACTS = [f.name for f in fields(Board) if f.name not in ("name", "mcu", "sources
 
 def test_every_fact_has_its_source():
     for name, known in boards().items():
-        stated = {fact for fact in FACTS if getattr(known, fact) is not None}
+        stated = {fact for fact in FACTS if getattr(known, fact) not in (None, "")}
         assert stated == set(known.sources), name
         assert all(len(source) > 5 for source in known.sources.values()), name
 

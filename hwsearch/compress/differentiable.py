@@ -158,7 +158,7 @@ def shrink(
     }
     small = structured.prune(model, groups, keep)
     rest = epochs - gated_epochs
-    second = FineTuned() if first.diverged else tune(small, rest)
+    second = FineTuned() if first.diverged else tune(small, rest, drawn=gated_epochs)
     if first.diverged or not rest:
         estimate_statistics(small, data, seed)
     uses = goal.allowed.uses(widths[None])[0]

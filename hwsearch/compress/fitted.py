@@ -128,5 +128,8 @@ def keras_copy(model: Any) -> Any:
     copy = keras.models.clone_model(model, clone_function=again)
     copy.set_weights(model.get_weights())
     if model.compiled:
-        copy.compile_from_config(model.get_compile_config())
+        try:
+            copy.compile_from_config(model.get_compile_config())
+        except (TypeError, ValueError):  # a loss of the caller's own, which has no name
+            copy.compile(loss=model.loss)
     return copy

@@ -62,7 +62,8 @@ class Tuning:
         if not self.wanted:
             return train.fine_tune(
                 model, self.data, self.loss, epochs=epochs,
-                patience=train.patience(epochs) if self.stops else 0, **self.settings,
+                patience=train.patience(epochs) if self.stops else 0, drawn=begin,
+                **self.settings,
             )  # fmt: skip
         total = max(1, self.epochs)
         bits, notes = self._bits(model)
@@ -83,7 +84,7 @@ class Tuning:
             notes.append(f"QAT does not round the weights of {left}: quantized after training")
         plan = straight_through.Plan(self.wanted, self.schedule, begin / total, end, bits)
         tuned = straight_through.train(
-            model, self.data, self.loss, plan, epochs=epochs, **self.settings
+            model, self.data, self.loss, plan, epochs=epochs, drawn=begin, **self.settings
         )
         return replace(tuned, notes=(*notes, *tuned.notes))
 

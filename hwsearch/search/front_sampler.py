@@ -77,7 +77,8 @@ class FrontSampler(Proposer):
 
     For studies whose parameters are those of the pricing's ranks and whose values are the
     objectives. What is over budget is never proposed unless nothing fits. Trials that still run
-    count as if they had reached what the surrogate expects. An ask takes about 20 ms.
+    count as if they had reached what the surrogate expects, those that failed as if they were as
+    bad as the worst. An ask takes about 20 ms.
 
     Args:
         pricing: costs configurations.
@@ -124,8 +125,11 @@ class FrontSampler(Proposer):
         ranks, rng, sign = self.pricing.ranks, self._rng, self._sign
         told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         told = [t for t in told if np.isfinite(t.values).all()]
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        scored, busy = _rows(told, ranks), _rows([t for t in running if t.params], ranks)
+        scored = _rows(told, ranks)
+        busy, lost = (
+            _rows([t for t in study.get_trials(deepcopy=False, states=(s,)) if t.params], ranks)
+            for s in (TrialState.RUNNING, TrialState.FAIL)
+        )
         metric = sign * np.array([self._metric(t) for t in told], np.float64)
         inside = np.array([all(c <= 0 for c in t.constraints.values()) for t in told], bool)
         spent = [i for i, name in enumerate(self._objectives) if name != METRIC]
@@ -133,17 +137,19 @@ class FrontSampler(Proposer):
         costs = costs.reshape(len(told), len(spent))
 
         self._grow(scored[inside][_front(costs[inside], metric[inside])])
-        taken = _keys(ranks.decode(np.concatenate([scored, busy])))
+        taken = _keys(ranks.decode(np.concatenate([scored, busy, lost])))
         pool = self._pool.take(~np.isin(self._pool.keys, taken))
-        if len(pool.rows) == 0:  # nothing fits, or all that fits was scored
+        if len(pool.rows) == 0:  # nothing fits, or all that fits was tried
             return self._nearest
         if len(told) < FIRST or rng.random() < EXPLORED:
             return np.asarray(pool.rows[rng.integers(len(pool.rows))])
-        surrogate = Surrogate.fit(Features.of(ranks, ranks.decode(scored)), metric)
+        rows = np.concatenate([scored, lost])
+        known = np.concatenate([metric, np.full(len(lost), metric.min())])
+        surrogate = Surrogate.fit(Features.of(ranks, ranks.decode(rows)), known)
         if len(busy):
             expected, _ = surrogate.predict(Features.of(ranks, ranks.decode(busy)))
-            both = Features.of(ranks, ranks.decode(np.concatenate([scored, busy])))
-            surrogate = Surrogate.fit(both, np.concatenate([metric, expected]))
+            both = Features.of(ranks, ranks.decode(np.concatenate([rows, busy])))
+            surrogate = Surrogate.fit(both, np.concatenate([known, expected]))
         mean, deviation = surrogate.predict(Features.of(ranks, ranks.decode(pool.rows)))
         floor = self._budget.accuracy
         reference = float(metric.min()) if floor is None else sign * floor

@@ -11,9 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hwsearch.candidate import Trained
 from hwsearch.configuration import Configuration
+from hwsearch.ranks import as_row
 from hwsearch.search import study as studies
 from hwsearch.search.promotion import Rungs
-from hwsearch.search.rows import AGAIN, LEAF, REASON, REPEAT
+from hwsearch.search.rows import AGAIN, LEAF, REASON, REPEAT, RUNG
 from hwsearch.search.scores import Scores
 from hwsearch.search.stagnation import Stagnation
 from hwsearch.search.storage import Storage
@@ -38,6 +39,7 @@ class Known:
         scores: what was scored, and which of it is non-dominated.
         rungs: how far which structures were trained.
         failures: what failed and why; the first :data:`MOST_FAILURES`.
+        lost: digests of configurations that failed in this session: they are not trained again.
         stagnation: whether the hypervolume still grows.
     """
 
@@ -47,6 +49,7 @@ class Known:
     scores: Scores = field(init=False)
     rungs: Rungs = field(init=False)
     failures: list[str] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
     stagnation: Stagnation = field(init=False)
     _front: dict[int, Trained] = field(default_factory=dict)
 
@@ -100,6 +103,10 @@ class Known:
             self.stagnation.mark()
         if trial.state == TrialState.FAIL:
             counts.failed += not resumed
+            if not (resumed or trial.params.get(RUNG)):
+                ranks = self.task.pricing.ranks
+                row = as_row(trial.params, ranks.parameters)
+                self.lost.add(ranks.configuration(row).digest)
             self.failed(trial.number, marks.get(REASON, "its process was killed"))
         return found
 

@@ -33,7 +33,7 @@ from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
 from hwsearch.search.offer import Artefacts, folder
 from hwsearch.search.outcome import excess_of, outcomes, rejections
-from hwsearch.search.rows import LEAF, PROMOTED, REPEAT, RUNG
+from hwsearch.search.rows import AGAIN, LEAF, PROMOTED, REPEAT, RUNG
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
 from hwsearch.search.training import DISK_FULL, Job, Result
@@ -228,10 +228,14 @@ class Search:
         for trial in self.storage.news():
             flight = self._flights.pop(trial._trial_id, None)
             self.leases.mine.discard(trial._trial_id)
+            again = trial.state == TrialState.FAIL and (resumed or AGAIN in trial.user_attrs)
             if flight is not None and flight.trial is not None:
-                values, constraints = trial.values, trial.constraints
-                self._memory.tell(flight.trial, trial.state, values, constraints)
-            elif flight is None and trial.state != TrialState.FAIL:
+                if again:
+                    self._memory.drop(flight.trial)
+                else:
+                    values, constraints = trial.values, trial.constraints
+                    self._memory.tell(flight.trial, trial.state, values, constraints)
+            elif flight is None and not again:
                 learnt += rejections(self.task, self._searched, trial)
                 learnt += [] if trial.params.get(RUNG) else [trial]
             configuration = self.known.add(trial, flight is not None, resumed)
@@ -322,16 +326,19 @@ class Search:
         if known is not None:
             told = self.storage.read(known)
             self._memory.tell(trial, TrialState.COMPLETE, told.values, told.constraints)
-        if known is not None or configuration.digest in self._flying():
+        lost = configuration.digest in self.known.lost
+        if known is not None or lost or configuration.digest in self._flying():
             self.known.counts.repeated += 1
             self._asks["repeated"] = self._asks.get("repeated", 0) + 1
-            if known is None:
+            if lost:
                 self._memory.tell(trial, TrialState.FAIL)
+            elif known is None:
+                self._memory.drop(trial)
             return None
         asks = {ASKS: {**self._asks, "rows": self._rows[-MOST_ASKS:]}} if self._asks else {}
         begun = self.storage.begin(trial.params, asks)
         if begun is None:  # another was faster
-            self._memory.tell(trial, TrialState.FAIL)
+            self._memory.drop(trial)
             self._free = 0
             return None
         self._asks, self._rows, self._dry = {}, [], 0

@@ -83,6 +83,11 @@ class Memory:
         self.study.tell(trial, values, state)
         self._forget()
 
+    def drop(self, trial: optuna.Trial) -> None:
+        """Takes a trial of :meth:`ask` or :meth:`begin` back: it may be asked for again."""
+        self.study.tell(trial, state=TrialState.FAIL)
+        self._trials.forget([trial.number])
+
     def learn(self, told: Sequence[FrozenTrial]) -> None:
         """Adds trials that others told; of many only those that would be kept."""
         if len(told) > KEPT:

@@ -17,6 +17,7 @@ trials alone; ``make bench-search`` compares drawing again with dummies behind t
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import math
 import warnings
@@ -123,7 +124,11 @@ def sampler(task: Task, told: int) -> BaseSampler:
     """
     given, pricing, budget = task.sampler, task.pricing, task.budget
     if isinstance(given, BaseSampler):
-        return given
+        if not told:
+            return given
+        again = copy.deepcopy(given)  # at the caller's seed, like that of every other process
+        again.reseed_rng()
+        return again
     mixed = (task.seed * 1_000_003 + told) % 2**32
     if given == "front":
         return FrontSampler(

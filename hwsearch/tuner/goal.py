@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from hwsearch.data import Array
+from hwsearch.distillation import aligned
 from hwsearch.errors import DataError, InputError
 from hwsearch.metric import ALIASES, PER_SAMPLE
 
@@ -47,7 +48,7 @@ def metric_of(objective: Any, model: Any, loss: Any) -> Any:
 
 def _of_loss(given: Any) -> Any:
     def loss(targets: Array, outputs: Array) -> float:
-        function = keras.losses.get(given)
+        function = aligned(keras.losses.get(given))
         return float(np.mean(np.asarray(function(targets, outputs))))
 
     return loss

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from hwsearch.search.loop import ASKS_IN_A_ROW
 from hwsearch.search.memory import Memory
 from hwsearch.search.sampler import starts
 from hwsearch.search.study import local, locked, open_study
+from hwsearch.search.training import Job, Result
 from hwsearch.space import Space
 
 TESTS = Path(__file__).parents[1]
+
+Landed = tuple[Result | None, str]
 
 
 def run(script: str, directory: Path) -> str:
@@ -58,6 +62,32 @@ def test_a_training_that_fails_is_a_failed_trial_and_the_search_goes_on(tmp_path
     known = search.known
     assert known.counts.failed == 2
     assert all("model.keras" in reason for reason in known.failures), known.failures
+
+
+@pytest.mark.parametrize("sampler", ["front", "tpe"])
+def test_what_failed_is_not_trained_again_and_the_search_learns_to_keep_off(
+    tmp_path: Path, sampler: str
+) -> None:
+    tried, replayed = [], trains(0.0)
+
+    def width(job: Job) -> int:
+        return job.widths.get("hidden0", 32)
+
+    def train(job: Job, timeout_s: float | None, stopped: Callable[[], bool]) -> Landed:
+        tried.append(job)
+        if width(job) >= 20:
+            return None, "it took more memory than it may"
+        return replayed(job, timeout_s, stopped)
+
+    chosen = replace(task(tmp_path, Budget(flash="1 MiB"), trials=40), sampler=sampler)
+    with searching(chosen, train=train) as search:
+        search.run()
+    known = search.known
+    failed = [job for job in tried if width(job) >= 20]
+    assert 0 < len(failed) == known.counts.failed == len(known.lost)
+    assert known.counts.evaluated == len(tried) - len(failed)
+    if sampler == "front":
+        assert len(failed) < len(tried) / 2
 
 
 @pytest.mark.parametrize("sampler", ["front", "tpe", "grid"])
