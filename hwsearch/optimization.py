@@ -16,6 +16,7 @@ from hwsearch.artefacts import RunArtefacts
 from hwsearch.board import Board
 from hwsearch.budget import Budget
 from hwsearch.errors import InputError, SpaceError
+from hwsearch.identity import digest
 from hwsearch.metric import Mode
 from hwsearch.mlflow_client import preload
 from hwsearch.objectives import cost_names
@@ -115,7 +116,7 @@ def optimize(
         cache: that fine-tuned networks may take on disk in ``directory/cache``, for other
             searches of the same model and data; and the artefacts of this one beside its front's.
         study: a name; the same call with the same name goes on where it stopped. Default: a
-            name of the model's and the arguments' digest; a hypermodel's is of its name alone.
+            name of the model's and the arguments' digest.
         storage: the address of a database that workers on other machines can reach,
             e.g. ``"postgresql+psycopg://user@host/database"``; ``hwsearch worker`` joins a search
             there. Default: a file in ``directory``.
@@ -183,11 +184,11 @@ def optimize(
     pricing, left_out = found.pricing.within(limits).knowing({*limits.limits, *cost_names(goals)})
     found = replace(found, pricing=pricing, notes=(*found.notes, *left_out))
     spec = _spec(found, limits, on, seed) | {"objectives": list(goals)}
-    name = study or f"{found.model.name}-{_digest(spec)}"
+    name = study or f"{found.model.name}-{digest(spec)}"
     home = Path(directory) / "studies" / name
     tracker = Tracker(tracking_uri, "hwsearch", name, Path(directory))
     loading.join()
-    lineage = _digest([spec["model"], spec["data"][0], spec["goal"][0]], 32)
+    lineage = digest([spec["model"], spec["data"][0], spec["goal"][0]], 32)
     kept = Cache((Path(directory) / CACHE).absolute(), cache_bytes)
     task = Task(
         directory=home.absolute(),
@@ -271,13 +272,6 @@ def _params(spec: dict[str, Any], task: Task) -> dict[str, object]:
         "seed": spec["seed"],
         **limits,
     }
-
-
-def _digest(spec: Any, length: int = 8) -> str:
-    import hashlib
-    import json
-
-    return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:length]
 
 
 def _show(progress: Progress, search: Search, found: Problem) -> None:

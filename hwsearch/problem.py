@@ -20,6 +20,7 @@ from hwsearch.data import Port, Samples, generated, samples
 from hwsearch.distillation import first, kinds, name_of
 from hwsearch.errors import DataError
 from hwsearch.graph import keras_channels
+from hwsearch.identity import identity
 from hwsearch.metric import ALIASES, OF_LOSS, PER_SAMPLE, Metric, Mode, metric
 from hwsearch.pricing import Pricing
 from hwsearch.space import Space
@@ -79,8 +80,8 @@ class Problem:
         return state.hexdigest()[:16]
 
     def goal(self) -> list[object]:
-        """What loss and metric are, as far as text can tell: a study is of one goal."""
-        return [_identity(self.loss), self.metric.name, self.metric.mode, _identity(self.metric)]
+        """What loss and metric are, as JSON: a study is of one goal."""
+        return goal(self.loss, self.metric)
 
     def save(self, directory: Path) -> None:
         """Writes what trial processes read: ``model.keras`` and ``data/``."""
@@ -156,30 +157,18 @@ def trainable(space: Space, train: Samples, distils: bool) -> tuple[Space, list[
     return space, notes
 
 
+def goal(loss: Any, scored: Metric) -> list[object]:
+    """What a loss and a metric are, as JSON."""
+    scores = scored.whole or scored.per_sample
+    return [identity(loss), scored.name, scored.mode, identity(scores)]
+
+
 def custom_objects(model: Any) -> dict[str, Any]:
     """The classes of a model's layers that are not Keras' own, and its lambdas, by name:
     processes that load what :func:`hwsearch.convert.save_model` wrote need them."""
     classes = {type(layer) for _, layer in keras_channels.layers(model)}
     own = (c for c in classes if not c.__module__.startswith("keras."))
     return {keras.saving.get_registered_name(c): c for c in own} | lambdas(model)
-
-
-def _identity(thing: Any) -> object:
-    """A loss or metric as JSON: its name, configuration, or digest of its code."""
-    if isinstance(thing, Metric):
-        return _identity(thing.whole or thing.per_sample)
-    if isinstance(thing, dict):
-        return {str(k): _identity(v) for k, v in thing.items()}
-    if isinstance(thing, list | tuple):
-        return [_identity(v) for v in thing]
-    if hasattr(thing, "get_config"):
-        return [type(thing).__name__, str(thing.get_config())]
-    code = getattr(thing, "__code__", None)
-    if code is not None:
-        told = repr((code.co_code, code.co_names, [c for c in code.co_consts if c is None or
-                     isinstance(c, int | float | str)]))  # fmt: skip
-        return [thing.__qualname__, hashlib.sha256(told.encode()).hexdigest()[:16]]
-    return str(thing)
 
 
 def parts(

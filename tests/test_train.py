@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -47,6 +49,64 @@ def test_more_epochs_go_on_from_the_weights_there_are() -> None:
     first = tune(model, blobs(), epochs=2, learning_rate=1e-2)
     again = tune(model, blobs(), epochs=1, learning_rate=1e-3)
     assert again.curve[0].loss < first.curve[-1].loss < first.curve[0].loss
+
+
+def test_losses_by_name_train_a_model_that_another_steps() -> None:
+    keras.utils.set_random_seed(1)
+    x = keras.Input((6,))
+    y = L.Dense(16, activation="relu")(x)
+    outputs = {"kind": L.Dense(3, activation="softmax", name="kind")(y),
+               "level": L.Dense(1, name="level")(y)}  # fmt: skip
+    many = keras.Model(x, outputs)
+    data = blobs()
+    both = Samples(data.inputs, (data.targets[0], data.inputs[0][:, :1]))
+
+    class Stepped(keras.Model):  # type: ignore[misc]
+        """Has no names of outputs, as what trains gates or zeros has none."""
+
+        def __init__(self, core: keras.Model) -> None:
+            super().__init__()
+            self.core = core
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            return self.core(inputs, training=training)
+
+    for loss in ({"kind": LOSS, "level": "mse"}, {"kind": LOSS}):
+        found = tune(many, both, loss, epochs=2, learning_rate=1e-2, step=Stepped)
+        assert found.curve[1].loss < found.curve[0].loss
+    one = keras.Model(x, outputs["level"])
+    alone = Samples(data.inputs, (data.inputs[0][:, :1],))
+    found = tune(one, alone, {"level": "mse"}, epochs=2, patience=1, step=Stepped)
+    assert found.curve[1].loss < found.curve[0].loss
+
+
+def test_calls_of_a_schedule_see_other_samples() -> None:
+    """Of 256 samples four epochs of 16 see as many whether they are one call or four."""
+
+    def seen(calls: list[dict[str, int]]) -> int:
+        model, rows = small(), set()
+
+        class Seeing(keras.Model):  # type: ignore[misc]
+            """Notes what it is fitted on."""
+
+            def __init__(self, core: keras.Model) -> None:
+                super().__init__()
+                self.core = core
+
+            def call(self, inputs: Any, training: bool = False) -> Any:
+                return self.core(inputs, training=training)
+
+            def fit(self, x: Any, y: Any, **more: Any) -> Any:
+                rows.update(np.asarray(x)[:, 0].tolist())
+                return super().fit(x, y, **more)
+
+        for call in calls:
+            tune(model, blobs(), samples=16, step=Seeing, **call)
+        return len(rows)
+
+    whole = seen([{"epochs": 4}])
+    assert seen([{"epochs": 1, "drawn": i} for i in range(4)]) > 16 * 3
+    assert whole > 16 * 3
 
 
 def test_a_loss_that_diverges_keeps_the_last_finite_weights() -> None:

@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hwsearch.candidate import Trained
 from hwsearch.configuration import Configuration
-from hwsearch.cost.cost import COSTS, CostColumns
 from hwsearch.errors import StudyError
 from hwsearch.ranks import as_row
 from hwsearch.search import children
@@ -32,7 +31,7 @@ from hwsearch.search.known import ASKS, Known
 from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
 from hwsearch.search.offer import Artefacts, folder
-from hwsearch.search.outcome import excess_of, outcomes, rejections
+from hwsearch.search.outcome import excess_of, outcomes, rejection, rejections
 from hwsearch.search.rows import AGAIN, LEAF, PROMOTED, REPEAT, RUNG
 from hwsearch.search.storage import Begun, Storage
 from hwsearch.search.task import Task
@@ -277,7 +276,7 @@ class Search:
         excess, costs = excess_of(self.task, flight.leaves[0])
         known = self.known.scores.trial_id(flight.leaves[0])
         if any(value > 0 for value in excess.values()):
-            self._note(begun.number, flight.leaves[0], costs, excess)
+            self._note(rejection(begun.number, flight.leaves[0], costs, excess))
             told = create_trial(state=TrialState.PRUNED, constraints=excess)
         elif known is not None:
             told = self.storage.read(known)
@@ -299,7 +298,12 @@ class Search:
         known.rungs.begin(chosen)
         last = known.scores.trial_id(replace(chosen, rung=chosen.rung - 1))
         assert last is not None
-        params = self.storage.read(last).params | {RUNG: chosen.rung}
+        ranks = self.task.pricing.ranks
+        row = as_row(self.storage.read(last).params, ranks.parameters)
+        if chosen.asked is not None:  # its gates were trained for other bits or another runtime
+            row = ranks.ranks(chosen.asked, row)
+        names = ranks.names(row) | {RUNG: chosen.rung}
+        params = {name: names[name] for name in self.storage.rows.distributions}
         begun = self.storage.begin(params, {PROMOTED: chosen.training})
         if begun is None:
             return None
@@ -318,7 +322,7 @@ class Search:
         known = self.known.scores.trial_id(configuration)
         if any(value > 0 for value in excess.values()):
             self.known.counts.rejected += 1
-            self._note(trial.number, configuration, costs, excess)
+            self._note(rejection(trial.number, configuration, costs, excess))
             self._memory.tell(trial, TrialState.PRUNED, constraints=excess)
             self._rows.append(row)
             self._asks["rejected"] = self._asks.get("rejected", 0) + 1
@@ -387,18 +391,6 @@ class Search:
                 "Free disk space; the same call goes on where this one stopped."
             )
 
-    def _note(
-        self,
-        number: int,
-        configuration: Configuration,
-        costs: CostColumns,
-        excess: Mapping[str, float],
-    ) -> None:
-        if len(self.rejected) >= MOST_ROWS:
-            return
-        row: dict[str, object] = {"trial": number, "configuration": str(configuration)}
-        for name in COSTS:
-            values = getattr(costs, name)
-            row[name] = None if values is None else float(values[0])
-        worst = max(excess, key=lambda name: excess[name])
-        self.rejected.append(row | {"limit": worst, "excess": excess[worst]})
+    def _note(self, row: dict[str, object]) -> None:
+        if len(self.rejected) < MOST_ROWS:
+            self.rejected.append(row)

@@ -14,7 +14,7 @@ from hwsearch.candidate import Candidate, Trained
 from hwsearch.codegen.packing import PALETTE
 from hwsearch.configuration import Configuration
 from hwsearch.cost.columns import Values
-from hwsearch.cost.cost import Cost, CostColumns
+from hwsearch.cost.cost import COSTS, Cost, CostColumns
 from hwsearch.search import study as studies
 from hwsearch.search.known import ASKS
 from hwsearch.search.rows import LEAF, RUNG
@@ -27,6 +27,18 @@ def excess_of(task: Task, configuration: Configuration) -> tuple[dict[str, float
     costs = task.pricing.price(task.pricing.ranks.columns([configuration]))
     row = map(float, task.budget.excesses(costs)[0])
     return dict(zip(task.budget.limits, row, strict=True)), costs
+
+
+def rejection(
+    number: int, configuration: Configuration, costs: CostColumns, excess: Mapping[str, float]
+) -> dict[str, object]:
+    """A row on an over-budget ask: its costs, and the limit that it misses by most."""
+    row: dict[str, object] = {"trial": number, "configuration": str(configuration)}
+    for name in COSTS:
+        values = getattr(costs, name)
+        row[name] = None if values is None else float(values[0])
+    worst = max(excess, key=lambda name: excess[name])
+    return row | {"limit": worst, "excess": excess[worst]}
 
 
 def rejections(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from hwsearch.search.lease import Leases
 from hwsearch.search.loop import Search, Train
 from hwsearch.search.offer import Artefacts, Offer
 from hwsearch.search.storage import Storage
-from hwsearch.search.study import local, locked, open_study, stored
+from hwsearch.search.study import check_same, local, locked, open_study, stored
 from hwsearch.search.task import Task
 from hwsearch.search.training import TRAINED
+
+SPEC = "search.json"
+"""What the search is of whose trainings are in a directory."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,15 @@ def owned(task: Task, spec: Mapping[str, Any], url: str | None = None) -> Iterat
         StudyError: another process owns it, it cannot be read, or is of another search.
     """
     with locked(task.directory):
+        path, wanted = task.directory / SPEC, json.dumps(spec)
+        if path.is_file():  # whichever database knows of it, its trainings are in the directory
+            check_same(task.name, json.loads(path.read_text()), json.loads(wanted))
         where = url or local(task.directory)
         storage = open_study(where, task.name, task.directions(), spec, stored(task.pricing.ranks))
         with closing(storage.base):
+            part = path.with_suffix(".part")
+            part.write_text(wanted)
+            part.replace(path)
             leases = Leases(storage)
             leases.own()
             with leases:

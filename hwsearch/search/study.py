@@ -95,18 +95,23 @@ def open_study(
     with ExitStack() as failing:
         failing.callback(base.close)
         study_id, known = base.make(opened)
-        _check_same(name, known, wanted)
+        check_same(name, known, wanted)
         failing.pop_all()
     return Storage(base, study_id, distributions)
 
 
-def _check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Nothing, if a study is of the search that is wanted; both as JSON gives them.
+
+    Raises:
+        StudyError: it is of another; says in what they differ.
+    """
     if known != wanted:
         keys = sorted(k for k in {*known, *wanted} if known.get(k) != wanted.get(k))
         difference = "; ".join(f"{k}: {known.get(k)} there, {wanted.get(k)} now" for k in keys)
         raise StudyError(
             f"study {name!r} is of another search ({difference}). Give study= another name, or "
-            "the same arguments."
+            "the same arguments; to begin it anew, delete its folder too."
         )
 
 

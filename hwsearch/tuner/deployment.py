@@ -47,8 +47,8 @@ def task_of(
         folder: of the trial.
         study, budget, trial_timeout_s, seed: of the search.
     """
-    shutil.rmtree(folder / TRAINED, ignore_errors=True)  # of a try that was cut short
-    shutil.rmtree(folder / "data", ignore_errors=True)
+    for part in (TRAINED, "data", "saliency"):  # of a try that was cut short
+        shutil.rmtree(folder / part, ignore_errors=True)
     model.save(folder / "model.keras")
     (folder / "data").mkdir()
     for part in ("train", "search"):

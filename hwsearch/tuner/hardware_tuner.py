@@ -129,7 +129,7 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self._report: Report | None = None
         self._nearest: tuple[float, Verdict | None] = math.inf, None
         self._built: Any = None
-        self._study = ""
+        self._study, self._of = "", dict[str, Any]()
         oracle = Proposals(
             objective=objective,
             max_trials=max_trials,
@@ -143,6 +143,7 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self._spec = {
             "budget": asdict(self.budget),
             "board": self.board.name,
+            "space": asdict(self.space),
             "objective": [oracle.objective.name, oracle.objective.direction],
         }
         oracle.judge = self._excess
@@ -169,13 +170,14 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
         Raises:
             DataError: no data that artefacts can be scored on.
+            StudyError: the project is of other data, or of another loss or metric.
             InputError: the objective cannot be measured on an artefact.
         """
         started = time.monotonic()
         children.start()
-        loading = preload()
-        self._report = None
+        self._report, loading = None, preload()
         self._session = self._read(fit_args, fit_kwargs, started)
+        self._of = check_same(self._of, self._session.spec(), self.project_dir)
         train = self._session.train
         self._architectures = Architectures(
             self.board,
@@ -342,8 +344,8 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
     # State
 
     def get_state(self) -> dict[str, Any]:
-        """What is searched, and the study's name."""
-        return {**super().get_state(), "study": self._study, "spec": self._spec}
+        """What is searched, of what data, and the study's name."""
+        return super().get_state() | {"study": self._study, "spec": self._spec, "of": self._of}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """What :meth:`get_state` gave.
@@ -353,7 +355,7 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         """
         super().set_state(state)
         check_same(state["spec"], self._spec, self.project_dir)
-        self._study = state["study"]
+        self._study, self._of = state["study"], state.get("of", {})
 
     def save(self) -> None:
         """KerasTuner's own, whole or not at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import keras_tuner
 from hwsearch.board import Board
 from hwsearch.budget import Budget
 from hwsearch.errors import DataError
-from hwsearch.problem import Given, parts
+from hwsearch.identity import digest
+from hwsearch.problem import Given, goal, parts
 from hwsearch.report import Report
+from hwsearch.space import Space
+from hwsearch.tuner.architectures import digest as architecture
 from hwsearch.tuner.hardware_tuner import HardwareTuner
 
 FIT: Mapping[str, Any] = {"epochs": 10, "batch_size": 64}
@@ -71,7 +75,15 @@ def search_hypermodel(
     if is_dataset:
         arguments.pop("batch_size", None)
     build = getattr(hypermodel, "build", hypermodel)
-    _, metric, _, _ = parts(build(keras_tuner.HyperParameters()), given)
+    choices = keras_tuner.HyperParameters()
+    model = build(choices)
+    loss, metric, (train, search, _), _ = parts(model, given)
+    spec = [
+        architecture(model), choices.get_config(), train.digest, search.digest, goal(loss, metric),
+        asdict(budget), board.name, asdict(given.space or Space()), given.seed,
+        {k: v for k, v in arguments.items() if isinstance(v, int | float | str)},
+    ]  # fmt: skip
+    name = f"{getattr(hypermodel, '__name__', type(hypermodel).__name__)}-{digest(spec)}"
     tuner = HardwareTuner(
         hypermodel,
         keras_tuner.Objective(f"val_{metric.name}", metric.mode),
@@ -88,7 +100,7 @@ def search_hypermodel(
         tracking=directory,
         tracking_uri=tracking_uri,
         directory=directory / "studies",
-        project_name=study or f"hypermodel-{getattr(hypermodel, '__name__', 'search')}",
+        project_name=study or name,
         loss=given.loss,
     )
     tuner.oracle.timeout_s = timeout

@@ -12,7 +12,7 @@ from hwsearch.data import Samples
 from hwsearch.errors import DataError, InputError, StudyError
 from hwsearch.graph.keras_channels import check_model
 from hwsearch.metric import Metric
-from hwsearch.problem import Given, parts
+from hwsearch.problem import Given, goal, parts
 from hwsearch.tuner.goal import metric_of
 
 
@@ -35,6 +35,11 @@ class Searched:
     report: Samples
     notes: tuple[str, ...]
     started: float
+
+    def spec(self) -> dict[str, object]:
+        """Of what data and goal a project is, as JSON."""
+        data = [self.train.digest, self.search.digest]
+        return {"data": data, "goal": goal(self.loss, self.metric)}
 
 
 def searched(
@@ -96,17 +101,20 @@ def check_arguments(hypermodel: Any, objective: Any, budget: Any, board: Any) ->
         raise InputError('give budget=hwsearch.Budget(flash="192 KiB", …), board= or both.')
 
 
-def check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], directory: str) -> None:
-    """Nothing, if a project on disk is of the search that is wanted.
+def check_same(
+    there: Mapping[str, Any], wanted: Mapping[str, Any], directory: str
+) -> dict[str, Any]:
+    """What is wanted, if a project on disk is of that or of nothing yet.
 
     Raises:
         StudyError: it is of another; says in what they differ.
     """
-    wanted = json.loads(json.dumps(wanted))
-    if there != wanted:
-        keys = sorted(k for k in wanted if there.get(k) != wanted[k])
-        difference = "; ".join(f"{k}: {there.get(k)} there, {wanted[k]} now" for k in keys)
+    now: dict[str, Any] = json.loads(json.dumps(wanted))
+    if there and there != now:
+        keys = sorted(k for k in now if there.get(k) != now[k])
+        difference = "; ".join(f"{k}: {there.get(k)} there, {now[k]} now" for k in keys)
         raise StudyError(
             f"the project in {directory} is of another search ({difference}). Give "
             "overwrite=True, another project_name, or the same arguments."
         )
+    return now

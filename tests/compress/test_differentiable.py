@@ -191,3 +191,15 @@ def test_what_it_needs(trained: Network) -> None:
         shrunk(bare, goal)
     with pytest.raises(InputError, match="needs a limit"):
         Goal(trained.found.pricing, hwsearch.Budget(), goal.like)
+
+
+def test_a_copy_of_a_model_with_a_loss_of_its_own() -> None:
+    def loss(y: object, p: object) -> object:
+        return (y - p) ** 2  # type: ignore[operator]
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("adam", loss=loss)
+    copy = keras_copy(model)
+    assert copy.loss is loss
+    x = np.ones((3, 4), np.float32)
+    assert np.array_equal(copy(x), model(x))

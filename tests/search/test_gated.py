@@ -133,6 +133,19 @@ def test_a_promotion_goes_on_with_the_widths_that_were_found(tmp_path: Path) -> 
     assert final.candidate.cost == short.candidate.cost
 
 
+def test_each_promotion_goes_on_from_a_training_that_was_done(tmp_path: Path) -> None:
+    """Also where the best of a training has other bits than those its gates were trained for."""
+    chosen, train = gated(tmp_path, epochs=2, rungs=(9,)), Gates()
+    with searching(replace(chosen, trials=16), train=train) as search:
+        search.run()
+        history = search.history()
+    promoted = [job for job in train.jobs if job.before is not None]
+    done = {job.key for job in train.jobs if job.before is None}
+    assert promoted and {job.before.key for job in promoted} <= done
+    last = {t.candidate.configuration.structure for t in history if t.candidate.configuration.rung}
+    assert last == {job.before.structure for job in promoted}
+
+
 def test_the_whole_network_needs_no_gates(tmp_path: Path) -> None:
     chosen = gated(tmp_path)
     whole = chosen.pricing.ranks.configuration([0] * len(chosen.pricing.ranks.parameters))

@@ -64,6 +64,20 @@ def test_a_training_that_fails_is_a_failed_trial_and_the_search_goes_on(tmp_path
     assert all("model.keras" in reason for reason in known.failures), known.failures
 
 
+def test_another_database_does_not_make_trainings_another_search_s(tmp_path: Path) -> None:
+    chosen = task(tmp_path / "study", Budget(flash="1 MiB"), trials=1)
+    with searching(chosen, {"model": "first"}):
+        pass
+    elsewhere = f"sqlite:///{tmp_path / 'other.db'}"
+    with (
+        pytest.raises(StudyError, match=r"model: first there, second now.*delete its folder"),
+        searching(chosen, {"model": "second"}, elsewhere),
+    ):
+        pass
+    with searching(chosen, {"model": "first"}, elsewhere):
+        pass
+
+
 @pytest.mark.parametrize("sampler", ["front", "tpe"])
 def test_what_failed_is_not_trained_again_and_the_search_learns_to_keep_off(
     tmp_path: Path, sampler: str

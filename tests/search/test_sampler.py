@@ -30,6 +30,24 @@ OBJECTIVES = objectives(None, BUDGET)
 NEVER_OVER = [n for n in NAMES if n != "tpe"]
 
 
+def test_a_sampler_of_the_user_s_draws_otherwise_in_every_process(tmp_path: Path) -> None:
+    given = optuna.samplers.RandomSampler(seed=0)
+    chosen = replace(task(tmp_path, BUDGET, 3), sampler=given)
+    assert sampler(chosen, 0) is given
+
+    def drawn(told: int) -> list[float]:
+        study = optuna.create_study(sampler=sampler(chosen, told))
+        return [study.ask().suggest_float("x", 0, 1) for _ in range(3)]
+
+    later, others, first = drawn(7), drawn(8), drawn(0)
+    assert len({*later, *others, *first}) == 9
+    assert first == [
+        optuna.create_study(sampler=s).ask().suggest_float("x", 0, 1)
+        for s in [optuna.samplers.RandomSampler(seed=0)]
+        for _ in range(3)
+    ]
+
+
 @pytest.fixture(scope="module")
 def priced() -> Pricing:
     ratios = tuple(i / 32 for i in range(32))

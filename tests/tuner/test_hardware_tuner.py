@@ -139,6 +139,9 @@ def test_a_project_is_gone_on_with(searched: Searched) -> None:
     ]
     with pytest.raises(StudyError, match="budget"):
         tuner(place, Digits(), budget=hwsearch.Budget(flash="17 KiB"))
+    (x, y), val = data()
+    with pytest.raises(StudyError, match="data"):
+        tuner(place, Digits()).search(x / 2, y, validation_data=val)
 
 
 def test_where_nothing_fits_the_nearest_miss_is_told(
@@ -267,6 +270,11 @@ def test_optimize_of_a_hypermodel(tmp_path: Path) -> None:
         directory=tmp_path, fit={"epochs": 1},
     )  # fmt: skip
     assert report.chosen is not None and report.metric == "accuracy"
+    hwsearch.optimize(
+        Digits(), BUDGET, (train[0] / 2, train[1]), val, board="nucleo-l4r5zi", space=SPACE,
+        trials=1, directory=tmp_path, fit={"epochs": 1},
+    )  # fmt: skip
+    assert len(list((tmp_path / "studies").iterdir())) == 2, "other data are another study"
     with pytest.raises(InputError, match="workers"):
         hwsearch.optimize(Digits(), BUDGET, train, val, workers=2, directory=tmp_path)
 
