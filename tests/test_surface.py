@@ -21,7 +21,8 @@ PUBLIC = [
 ]  # fmt: skip
 
 ORDER = [
-    "errors", "address", "archive", "lock", "quiet", "toml_file", "graph", "board", "cost",
+    "errors", "address", "identity", "archive", "lock", "quiet", "toml_file", "graph", "board",
+    "cost",
     "backends.backend",
     "codegen", "backends", "convert", "data", "data_files", "distillation",
     "compress", "source", "estimation", "budget", "space_schema",

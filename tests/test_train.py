@@ -51,6 +51,7 @@ def test_more_epochs_go_on_from_the_weights_there_are() -> None:
     assert again.curve[0].loss < first.curve[-1].loss < first.curve[0].loss
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_losses_by_name_train_a_model_that_another_steps() -> None:
     keras.utils.set_random_seed(1)
     x = keras.Input((6,))

@@ -12,7 +12,7 @@ from hwsearch.budget import Budget
 from hwsearch.compress.differentiable import shrink
 from hwsearch.compress.goal import Goal
 from hwsearch.compress.quantize import calibrate, quantize
-from hwsearch.compress.structured import again
+from hwsearch.compress.structured import cloned
 from hwsearch.configuration import Configuration
 from hwsearch.convert import load_model, to_float_tflite
 from hwsearch.cost.cost import Cost
@@ -121,11 +121,9 @@ def fit(
 
 def keras_copy(model: Any) -> Any:
     """A model of the same layers and weights that can be trained apart."""
-    import keras
-
     if not hasattr(model, "layers"):
         return load_model(model)
-    copy = keras.models.clone_model(model, clone_function=again)
+    copy = cloned(model)
     copy.set_weights(model.get_weights())
     if model.compiled:
         try:

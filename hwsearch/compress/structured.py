@@ -92,6 +92,16 @@ def zeroed(model: keras.Model, groups: ChannelGroups, keep: Keep) -> keras.Model
     return copy
 
 
+def cloned(model: Any) -> Any:
+    """A model of the same layers with weights of its own, drawn anew, that is not compiled: Keras
+    would look up a loss of the caller's by its name, and find none."""
+    compiled, model.compiled = model.compiled, False
+    try:
+        return keras.models.clone_model(model, clone_function=again)
+    finally:
+        model.compiled = compiled
+
+
 def again(layer: Any, config: dict[str, Any] | None = None) -> Any:
     """A new layer of a configuration, by default the layer's own; not built, without weights.
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.errors import FailedTrialError, FatalError, FatalRuntimeError
@@ -21,7 +20,7 @@ from hwsearch.arguments import aim, check_seconds
 from hwsearch.board import Board
 from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
-from hwsearch.compress.structured import again
+from hwsearch.compress.structured import cloned
 from hwsearch.cost.cost import COSTS
 from hwsearch.errors import HwsearchError, InputError, SpaceError, StudyError
 from hwsearch.mlflow_client import preload
@@ -385,9 +384,7 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         """The verdict on a fitted model's architecture, at hand or made again."""
         assert self._architectures is not None
         known = self._architectures.known(digest(model))
-        return known or self._architectures.judge(
-            keras.models.clone_model(model, clone_function=again)
-        )
+        return known or self._architectures.judge(cloned(model))
 
     def _read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], started: float) -> Searched:
         """The data and the metric, checked against the model of the default hyperparameters."""
