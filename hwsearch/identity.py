@@ -2,7 +2,8 @@
 
 Names alone do not tell: a function made by ``focal(gamma=5)`` has the name and the code of one
 made by ``focal(gamma=1)``. So what a function closes over, its defaults, and the settings and
-methods of an object count too, and no memory address does.
+methods of an object count too, and no memory address does. What comes with a library goes by its
+name.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import partial
-from types import CodeType, FunctionType, MethodType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 LENGTH = 16
+
+LIBRARIES = ("builtins", "keras", "numpy", "tensorflow")
 
 
 def digest(told: Any, length: int = 8) -> str:
@@ -47,13 +50,17 @@ def identity(thing: Any, within: tuple[int, ...] = ()) -> object:
         return ["partial", *(identity(part, within) for part in parts)]
     if isinstance(thing, MethodType):
         return [identity(part, within) for part in (thing.__self__, thing.__func__)]
+    if isinstance(thing, ModuleType | type):
+        return _named(thing)
     if isinstance(thing, FunctionType):
-        cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+        if _is_library(thing.__module__):
+            return _named(thing)
+        cells = [_content(cell) for cell in thing.__closure__ or ()]
         given = (thing.__defaults__, thing.__kwdefaults__, cells)
         told = [_code(thing.__code__), *(identity(part, within) for part in given)]
         return [thing.__qualname__, digest(told, LENGTH)]
-    if isinstance(thing, type) or callable(getattr(thing, "__array__", None)):
-        return _named(thing) if isinstance(thing, type) else _array(thing)
+    if callable(getattr(thing, "__array__", None)):
+        return _array(thing)
     return _object(thing, within)
 
 
@@ -63,10 +70,18 @@ def _object(thing: Any, within: tuple[int, ...]) -> object:
     settings = thing.get_config() if hasattr(thing, "get_config") else {}
     settings = settings | {k: v for k, v in getattr(thing, "__dict__", {}).items() if _plain(v)}
     settings.pop("name", None)  # Keras counts the instances in it
-    own = [c for c in kind.__mro__ if c.__module__.partition(".")[0] not in ("keras", "builtins")]
+    own = [c for c in kind.__mro__ if not _is_library(c.__module__)]
     methods = [v for c in own for v in vars(c).values() if isinstance(v, FunctionType)]
     told = [identity(settings, within), [identity(method, within) for method in methods]]
-    return [_named(kind), digest(told, LENGTH)]
+    return [_named(kind), getattr(thing, "__name__", ""), digest(told, LENGTH)]
+
+
+def _content(cell: CellType) -> Any:
+    """Of a variable that a function closes over; one that has no value yet has none."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return "empty"
 
 
 def _plain(value: Any) -> bool:
@@ -78,8 +93,13 @@ def _plain(value: Any) -> bool:
     return isinstance(value, str | int | float | bool | None | np.ndarray | FunctionType | partial)
 
 
-def _named(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+def _is_library(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in LIBRARIES
+
+
+def _named(thing: Any) -> str:
+    """Of a class, a function or a module."""
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', thing.__name__)}"
 
 
 def _array(thing: Any) -> str:

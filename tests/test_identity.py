@@ -78,6 +78,30 @@ def test_settings_make_a_difference_wherever_they_are() -> None:
         assert identity(one) != identity(other)
 
 
+def test_what_comes_with_a_library_goes_by_its_name() -> None:
+    import math
+
+    def reducing(by: Any, of: Any = math) -> Any:
+        return lambda y, p: by(of.fabs(y - p))
+
+    assert identity(reducing(np.mean)) == identity(reducing(np.mean))
+    assert identity(reducing(np.mean)) != identity(reducing(np.sum))
+    assert identity(reducing(keras.ops.mean)) != identity(reducing(keras.ops.sum))
+    assert identity(reducing(len)) != identity(reducing(sum))
+    assert identity(reducing(len, math)) != identity(reducing(len, np))
+    assert identity(keras.losses.binary_crossentropy) != identity(keras.losses.poisson)
+
+
+def test_a_function_that_calls_itself_ends() -> None:
+    def deep(n: int) -> int:
+        return deep(n - 1) if n else late
+
+    before = identity(deep)
+    late = 1
+    assert identity(deep) != before
+    assert identity(deep) == identity(deep)
+
+
 def test_another_process_says_the_same() -> None:
     script = (
         "import json; from functools import partial\n"
