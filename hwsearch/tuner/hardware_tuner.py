@@ -394,4 +394,6 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
             validation = found if validation is None else validation
         model = self._try_build(self.oracle.get_space())
         data = data, validation, test
-        return searched(model, data, self.oracle.objective, self._metric, self.loss, started)
+        return searched(
+            model, data, self.oracle.objective, self._metric, self.loss, started, kwargs
+        )

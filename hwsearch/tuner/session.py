@@ -15,6 +15,9 @@ from hwsearch.metric import Metric
 from hwsearch.problem import Given, goal, parts
 from hwsearch.tuner.goal import metric_of
 
+WEIGHTS = ("class_weight", "sample_weight")
+"""Arguments of ``fit`` by which samples count differently."""
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -49,6 +52,7 @@ def searched(
     metric: Any,
     loss: Any,
     started: float,
+    fit: Mapping[str, Any],
 ) -> Searched:
     """Reads what a search is given.
 
@@ -59,6 +63,7 @@ def searched(
         metric: that scores artefacts; None is what the objective names.
         loss: as ``model.compile`` takes it; None is what the model was compiled with.
         started: ``time.monotonic()`` at the search's begin.
+        fit: arguments of each ``fit``, by name.
 
     Raises:
         ModelError: a model that cannot be deployed.
@@ -77,6 +82,11 @@ def searched(
         metric = metric_of(objective, model, loss)
     given = Given(*data, loss, metric, objective.direction)
     loss, chosen, (train, search, report), notes = parts(model, given)
+    if weights := [name for name in WEIGHTS if fit.get(name) is not None]:
+        notes.append(
+            f"{' and '.join(weights)}: counts in each fit alone; what is pruned is fine-tuned "
+            "with all samples alike"
+        )
     return Searched(loss, chosen, train, search, report, tuple(notes), started)
 
 

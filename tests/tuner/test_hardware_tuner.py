@@ -296,6 +296,10 @@ def test_executions_and_callbacks_and_datasets(tmp_path: Path) -> None:
     builder = Digits()
     made = tuner(tmp_path, builder, max_trials=1, executions_per_trial=2)
     train, val = (tf.data.Dataset.from_tensor_slices(part).batch(64) for part in data())
-    made.search(train, validation_data=val, epochs=3, callbacks=[Seen()], shuffle=False, verbose=0)
+    made.search(
+        train, validation_data=val, epochs=3, callbacks=[Seen()], shuffle=False, verbose=0,
+        class_weight={k: 1.0 for k in range(10)},
+    )  # fmt: skip
     assert builder.fitted == [16, 16] and Seen.epochs == 6
     assert made.report().chosen is not None
+    assert any(note.startswith("class_weight: counts") for note in made.report().notes)
