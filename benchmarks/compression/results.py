@@ -351,8 +351,8 @@ def draw(found: list[Point]) -> list[Path]:
                 ours = method == "differentiable"
                 axes.plot(
                     [p.flash_bytes / 1024 for p in of], [100 * p.difference for p in of],
-                    marker="o", markersize=4, color="k" if ours else f"C{i % 10}",
-                    linestyle="-" if i < 10 else "--", linewidth=2 if ours else 1.1, label=method,
+                    marker="os^"[i // 10], markersize=5, color="k" if ours else f"C{i % 10}",
+                    linestyle=("-", "--", ":")[i // 10], linewidth=1.1 + ours, label=method,
                 )  # fmt: skip
         whole = _original(found, task)
         if whole is not None:
