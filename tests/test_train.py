@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -51,6 +51,23 @@ def test_more_epochs_go_on_from_the_weights_there_are() -> None:
     assert again.curve[0].loss < first.curve[-1].loss < first.curve[0].loss
 
 
+class Stepped(keras.Model):  # type: ignore[misc]
+    """Has no names of outputs, as what trains gates has none; notes what it is fitted on."""
+
+    seen: ClassVar[set[float]] = set()
+
+    def __init__(self, core: keras.Model) -> None:
+        super().__init__()
+        self.core = core
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        return self.core(inputs, training=training)
+
+    def fit(self, x: Any, y: Any, **more: Any) -> Any:
+        Stepped.seen.update(np.asarray(x[0] if isinstance(x, list) else x)[:, 0].tolist())
+        return super().fit(x, y, **more)
+
+
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_losses_by_name_train_a_model_that_another_steps() -> None:
     keras.utils.set_random_seed(1)
@@ -61,16 +78,6 @@ def test_losses_by_name_train_a_model_that_another_steps() -> None:
     many = keras.Model(x, outputs)
     data = blobs()
     both = Samples(data.inputs, (data.targets[0], data.inputs[0][:, :1]))
-
-    class Stepped(keras.Model):  # type: ignore[misc]
-        """Has no names of outputs, as what trains gates or zeros has none."""
-
-        def __init__(self, core: keras.Model) -> None:
-            super().__init__()
-            self.core = core
-
-        def call(self, inputs: Any, training: bool = False) -> Any:
-            return self.core(inputs, training=training)
 
     for loss in ({"kind": LOSS, "level": "mse"}, {"kind": LOSS}):
         found = tune(many, both, loss, epochs=2, learning_rate=1e-2, step=Stepped)
@@ -85,25 +92,11 @@ def test_calls_of_a_schedule_see_other_samples() -> None:
     """Of 256 samples four epochs of 16 see as many whether they are one call or four."""
 
     def seen(calls: list[dict[str, int]]) -> int:
-        model, rows = small(), set()
-
-        class Seeing(keras.Model):  # type: ignore[misc]
-            """Notes what it is fitted on."""
-
-            def __init__(self, core: keras.Model) -> None:
-                super().__init__()
-                self.core = core
-
-            def call(self, inputs: Any, training: bool = False) -> Any:
-                return self.core(inputs, training=training)
-
-            def fit(self, x: Any, y: Any, **more: Any) -> Any:
-                rows.update(np.asarray(x)[:, 0].tolist())
-                return super().fit(x, y, **more)
-
+        model = small()
+        Stepped.seen.clear()
         for call in calls:
-            tune(model, blobs(), samples=16, step=Seeing, **call)
-        return len(rows)
+            tune(model, blobs(), samples=16, step=Stepped, **call)
+        return len(Stepped.seen)
 
     whole = seen([{"epochs": 4}])
     assert seen([{"epochs": 1, "drawn": i} for i in range(4)]) > 16 * 3
