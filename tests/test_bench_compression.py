@@ -50,6 +50,17 @@ def test_of_equals_the_one_that_loses_least_is_claimed() -> None:
     assert claimed([whole, *even], "parameters left") == "20.0% at -0.10"
 
 
+def test_what_has_all_seeds_is_claimed_before_a_single_better_one() -> None:
+    whole = outcome("original", 0)
+    sure = [outcome("zeros", 0.9, s, parameters_left=0.09, flash_bytes=30_000) for s in range(3)]
+    lucky = outcome("zeros", 0.95, parameters_left=0.05, flash_bytes=20_000)
+    assert claimed([whole, *sure, lucky], "parameters left").startswith("9.0%")
+    assert claimed([whole, *sure, lucky], "zeros or shared values").startswith("-50%")
+    short = [replace(o, parameters_left=0.2, flash_bytes=50_000) for o in sure]  # of the goals
+    assert claimed([whole, *short, lucky], "parameters left").startswith("5.0%")
+    assert claimed([whole, *short, lucky], "zeros or shared values").startswith("-67%")
+
+
 def test_gates_are_compared_at_equal_level() -> None:
     gates = outcome("differentiable", 0.7, difference=-0.01, train_s=50)
     other = [outcome("magnitude+tpe", level, difference=-0.02) for level in (0.5, 0.7)]

@@ -15,13 +15,13 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks.compression import results
+from benchmarks.compression import curves, results
 from benchmarks.compression.cells import Cell, Outcome, keep, kept, load
 from benchmarks.compression.measure import line, missing, outcomes
 from benchmarks.compression.methods import METHODS, cells
 from benchmarks.compression.tasks import TASKS
 
-SEEDS = int(os.environ.get("SEEDS", "3"))
+SEEDS = int(os.environ.get("SEEDS", results.SEEDS))
 """Of the cells that a claim rests on."""
 
 QUICK_S = 900
@@ -96,7 +96,7 @@ def main() -> int:
     found = results.points(cells_kept)
     print(f"\n{results.table(found)}\n\n{results.claims(found)}\n")
     machines = ", ".join(sorted({outcome.machine for outcome in cells_kept}))
-    results.PAGE.write_text(results.page(cells_kept, results.draw(found), machines))
+    results.PAGE.write_text(results.page(cells_kept, curves.draw(found), machines))
     print(f"written: {results.PAGE.name} and its figures")
     return 0
 
