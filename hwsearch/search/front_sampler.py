@@ -130,6 +130,7 @@ class FrontSampler(Proposer):
             _rows([t for t in study.get_trials(deepcopy=False, states=(s,)) if t.params], ranks)
             for s in (TrialState.RUNNING, TrialState.FAIL)
         )
+        lost = lost[~np.isin(_keys(ranks.decode(lost)), _keys(ranks.decode(scored)))]
         metric = sign * np.array([self._metric(t) for t in told], np.float64)
         inside = np.array([all(c <= 0 for c in t.constraints.values()) for t in told], bool)
         spent = [i for i, name in enumerate(self._objectives) if name != METRIC]

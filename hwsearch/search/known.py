@@ -24,6 +24,9 @@ ASKS = "asks"
 """Attribute of trials: how many asks before it needed no training, by why, and ``"rows"``: the
 newest of those over budget."""
 
+NO_METRIC = "its metric is NaN"
+"""Why a trial failed whose training did not."""
+
 MOST_FAILURES = 100
 """Reasons of failures that are kept."""
 
@@ -39,7 +42,8 @@ class Known:
         scores: what was scored, and which of it is non-dominated.
         rungs: how far which structures were trained.
         failures: what failed and why; the first :data:`MOST_FAILURES`.
-        lost: digests of configurations that failed in this session: they are not trained again.
+        lost: what failed in this session, see :meth:`is_lost`: digests of structures whose
+            training failed, and of configurations whose metric is NaN.
         stagnation: whether the hypervolume still grows.
     """
 
@@ -103,12 +107,19 @@ class Known:
             self.stagnation.mark()
         if trial.state == TrialState.FAIL:
             counts.failed += not resumed
+            reason = marks.get(REASON, "its process was killed")
             if not (resumed or trial.params.get(RUNG)):
                 ranks = self.task.pricing.ranks
-                row = as_row(trial.params, ranks.parameters)
-                self.lost.add(ranks.configuration(row).digest)
-            self.failed(trial.number, marks.get(REASON, "its process was killed"))
+                gone = ranks.configuration(as_row(trial.params, ranks.parameters))
+                self.lost.add(gone.digest if reason == NO_METRIC else gone.structure)
+            self.failed(trial.number, reason)
         return found
+
+    def is_lost(self, configuration: Configuration) -> bool:
+        """Whether it failed in this session, so that it is not trained again; what another
+        training scored since is not lost."""
+        lost = {configuration.digest, configuration.structure} & self.lost
+        return bool(lost) and self.scores.trial_id(configuration) is None
 
     def failed(self, number: int, reason: str) -> None:
         """Keeps why a trial failed."""

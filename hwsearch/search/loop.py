@@ -27,7 +27,7 @@ from hwsearch.search import children
 from hwsearch.search import study as studies
 from hwsearch.search.disk import Disk
 from hwsearch.search.interrupt import interruptible
-from hwsearch.search.known import ASKS, Known
+from hwsearch.search.known import ASKS, NO_METRIC, Known
 from hwsearch.search.lease import Leases
 from hwsearch.search.memory import Memory
 from hwsearch.search.offer import Artefacts, folder
@@ -330,7 +330,7 @@ class Search:
         if known is not None:
             told = self.storage.read(known)
             self._memory.tell(trial, TrialState.COMPLETE, told.values, told.constraints)
-        lost = configuration.digest in self.known.lost
+        lost = self.known.is_lost(configuration)
         if known is not None or lost or configuration.digest in self._flying():
             self.known.counts.repeated += 1
             self._asks["repeated"] = self._asks.get("repeated", 0) + 1
@@ -377,7 +377,7 @@ class Search:
             asked = flight.begun.number
             told = outcomes(self.task, distributions, asked, flight.row, flight.leaves, result)
         if result is not None and (not told or LEAF in told[0].user_attrs):
-            told, reason = [], "its metric is NaN"
+            told, reason = [], NO_METRIC
         if told:
             self.storage.tell(flight.begun, told[0], told[1:])
         elif self._stop.is_set() or reason.startswith(DISK_FULL):

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from hwsearch.budget import Budget
 from hwsearch.errors import StudyError
 from hwsearch.outcome import _ended
 from hwsearch.search.bootstrap import POINTS, bootstrap
-from hwsearch.search.loop import ASKS_IN_A_ROW
+from hwsearch.search.loop import ASKS_IN_A_ROW, Search
 from hwsearch.search.memory import Memory
 from hwsearch.search.sampler import starts
 from hwsearch.search.study import local, locked, open_study
@@ -102,6 +103,54 @@ def test_what_failed_is_not_trained_again_and_the_search_learns_to_keep_off(
     assert known.counts.evaluated == len(tried) - len(failed)
     if sampler == "front":
         assert len(failed) < len(tried) / 2
+
+
+class Alternating(optuna.samplers.BaseSampler):
+    """Asks for two configurations of one structure, by turns."""
+
+    def __init__(self, rows: list[dict[str, int]]) -> None:
+        self.rows = rows
+
+    def infer_relative_search_space(self, study: object, trial: object) -> dict[str, object]:
+        return {}
+
+    def sample_relative(self, study: object, trial: object, space: object) -> dict[str, object]:
+        return {}
+
+    def sample_independent(
+        self, study: object, trial: optuna.trial.FrozenTrial, name: str, among: object
+    ) -> int:
+        return self.rows[trial.number % len(self.rows)][name]
+
+
+def test_what_failed_and_was_scored_by_another_training_is_scored(tmp_path: Path) -> None:
+    """Two trainings of one structure at once: the first fails, the second scores what both asked
+    for, and both are asked for again."""
+    chosen = task(tmp_path, Budget(flash="1 MiB"), trials=3)
+    assert chosen.space.weight_bits == (8, 4)
+    rows = [dict.fromkeys((p.name for p in chosen.pricing.ranks.parameters), 0) for _ in "ab"]
+    rows[1] |= {name: 1 for name in rows[1] if name.startswith("bits/")} | {"backend": 1}
+    chosen = replace(chosen, workers=2, sampler=Alternating(rows))
+    both, lost, replayed, begun = threading.Barrier(2), threading.Event(), trains(0.0), []
+
+    def train(job: Job, timeout_s: float | None, stopped: Callable[[], bool]) -> Landed:
+        begun.append(job.structure)
+        both.wait(20)
+        if not job.precisions[0].weight_bits:  # no operator has other than 8
+            return None, "it took more memory than it may"
+        assert lost.wait(20)
+        return replayed(job, timeout_s, stopped)
+
+    def look(search: Search) -> None:
+        if search.known.lost:
+            lost.set()
+
+    with searching(chosen, train=train, on_change=look) as search:
+        search.run()
+        scored = [t.candidate.configuration for t in search.history()]
+    assert len(begun) == 2 and len(set(begun)) == 1
+    assert {(c.backend, *c.weight_bits) for c in scored} >= {("tflm", 8, 8)}
+    assert search.exhausted and search.known.counts.failed == 1
 
 
 @pytest.mark.parametrize("sampler", ["front", "tpe", "grid"])
