@@ -31,7 +31,7 @@ def trial(number: int, directory: Path) -> Trained:
     cost = Cost(90_000, 20_000, 0.05, 0.002, 2_000_000, 6e6, None, {}, ops)
     path = directory / f"{number}.tflite"
     path.write_bytes(rng.bytes(40 << 10))
-    curve = tuple(Epoch(1 / (1 + i), 0.8) for i in range(5))
+    curve = tuple(Epoch(1 / (1 + i)) for i in range(5))
     return Trained(
         Candidate(number, configuration, cost),
         path,

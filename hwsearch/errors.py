@@ -16,6 +16,7 @@ HwsearchError
     ├── ToolchainError            no compiler or emulator, or it failed; carries its output
     ├── ImageError                an image that does not fit or does not build
     └── WireError                 a frame that never arrived whole, or the wrong device answered
+        └── AbsentError           nobody there: no port, no greeting, or the line broke
 
 Over budget is an outcome, not an error: it has no class here.
 """
@@ -97,3 +98,7 @@ class ImageError(DeviceError):
 
 class WireError(DeviceError):
     """No valid reply arrived, or the wrong device answered."""
+
+
+class AbsentError(WireError):
+    """Nobody is at the far end: the port is not there, nobody greets, or the line broke."""

@@ -1,25 +1,31 @@
 """Identity: what a loss or metric of the user's is, as JSON, so that a study knows its own again.
 
 Names alone do not tell: a function made by ``focal(gamma=5)`` has the name and the code of one
-made by ``focal(gamma=1)``. So what a function closes over, its defaults, and the settings and
-methods of an object count too, and no memory address does. What comes with a library goes by its
-name.
+made by ``focal(gamma=1)``. So what a function closes over, its defaults, the globals that it names
+and the settings and methods of an object count too, and no memory address does. What comes with a
+library goes by its name. Not told apart: state that a library's object keeps beside its
+configuration, models and optimizers that something holds, and what is imported while it runs.
 """
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import partial
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 LENGTH = 16
 
-LIBRARIES = ("builtins", "keras", "numpy", "tensorflow")
+LIBRARIES = frozenset({"hwsearch", "keras", "numpy", "tensorflow"}) | sys.stdlib_module_names
+"""Beside what is installed among site-packages."""
+
+Within = tuple[int, ...]
 
 
 def digest(told: Any, length: int = 8) -> str:
@@ -27,53 +33,92 @@ def digest(told: Any, length: int = 8) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:length]
 
 
-def identity(thing: Any, within: tuple[int, ...] = ()) -> object:
-    """What a loss or metric is: equal in every process for what computes the same.
+def identity(thing: Any) -> object:
+    """What a loss or metric is: equal in every process for what computes the same, and before
+    and after use.
 
     Args:
         thing: a name, a function, an object, or a collection of such.
-        within: ``id`` of the things that it is part of: one that holds itself ends there.
     """
-    if isinstance(thing, str | int | float | bool | None):
-        return thing
-    if id(thing) in within:
-        return "itself"
-    within = (*within, id(thing))
-    if isinstance(thing, Mapping):
-        return {str(key): identity(value, within) for key, value in thing.items()}
-    if isinstance(thing, list | tuple):
-        return [identity(value, within) for value in thing]
-    if isinstance(thing, set | frozenset):
-        return sorted(map(repr, thing))
-    if isinstance(thing, partial):
-        parts = (thing.func, thing.args, thing.keywords)
-        return ["partial", *(identity(part, within) for part in parts)]
-    if isinstance(thing, MethodType):
-        return [identity(part, within) for part in (thing.__self__, thing.__func__)]
-    if isinstance(thing, ModuleType | type):
-        return _named(thing)
-    if isinstance(thing, FunctionType):
+    return _Telling().of(thing, ())
+
+
+class _Telling:
+    """One walk through a thing; what is reached by several ways is told once."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, tuple[Any, object]] = {}  # with the thing: a freed one's id returns
+
+    def of(self, thing: Any, within: Within) -> object:
+        """What a thing is; ``within`` has the ids of those that it is part of."""
+        if isinstance(thing, str | int | float | bool | None):
+            return thing
+        if isinstance(thing, ModuleType | type):
+            return _named(thing)
+        if id(thing) in within:
+            return "itself"
+        inside = (*within, id(thing))
+        if isinstance(thing, Mapping):
+            return {str(key): self.of(thing[key], inside) for key in sorted(thing, key=str)}
+        if isinstance(thing, list | tuple):
+            return [self.of(value, inside) for value in thing if not _is_variable(value)]
+        if isinstance(thing, set | frozenset):
+            return sorted(json.dumps(self.of(value, within)) for value in thing)
+        if isinstance(thing, CodeType):
+            return self._code(thing)
+        if id(thing) not in self._told:
+            self._told[id(thing)] = thing, self._one(thing, inside)
+        return self._told[id(thing)][1]
+
+    def _one(self, thing: Any, within: Within) -> object:
+        if isinstance(thing, partial):
+            parts = (thing.func, thing.args, thing.keywords)
+            return ["partial", *(self.of(part, within) for part in parts)]
+        if isinstance(thing, MethodType):
+            return [self.of(part, within) for part in (thing.__self__, thing.__func__)]
+        if isinstance(thing, BuiltinFunctionType):
+            return _named(thing)
+        if isinstance(thing, FunctionType):
+            return self._function(thing, within)
+        if hasattr(thing, "python_function"):  # a tf.function, whose traces come by use
+            return self.of(thing.python_function, within)
+        if _is_variable(thing):
+            return "variable"
+        if callable(getattr(thing, "__array__", None)):
+            return _array(thing)
+        return self._object(thing, within)
+
+    def _function(self, thing: FunctionType, within: Within) -> object:
         if _is_library(thing.__module__):
             return _named(thing)
         cells = [_content(cell) for cell in thing.__closure__ or ()]
-        given = (thing.__defaults__, thing.__kwdefaults__, cells)
-        told = [_code(thing.__code__), *(identity(part, within) for part in given)]
-        return [thing.__qualname__, digest(told, LENGTH)]
-    if callable(getattr(thing, "__array__", None)):
-        return _array(thing)
-    return _object(thing, within)
+        named = {n: thing.__globals__[n] for n in _names(thing.__code__) if n in thing.__globals__}
+        parts = (thing.__code__, thing.__defaults__, thing.__kwdefaults__, cells, named)
+        return [thing.__qualname__, digest([self.of(part, within) for part in parts], LENGTH)]
 
+    def _object(self, thing: Any, within: Within) -> object:
+        """An instance: its class with the methods that are no library's, and its settings."""
+        kind = type(thing)
+        own = [c for c in kind.__mro__ if not _is_library(c.__module__)]
+        if not (own or _scores(kind)):  # a lock, a model, an optimizer
+            shown = repr(thing) if kind.__module__ in sys.stdlib_module_names else ""
+            name = getattr(thing, "__name__", "" if " at 0x" in shown else shown)
+            return [_named(kind), getattr(thing, "__module__", ""), name]
+        settings = thing.get_config() if hasattr(thing, "get_config") else {}
+        used = _built(kind) | {"name"}  # in which Keras counts the instances
+        settings = settings | {k: v for k, v in _attributes(thing) if not _is_variable(v)}
+        settings = {k: v for k, v in settings.items() if k not in used}
+        methods = [v for c in own for v in vars(c).values() if isinstance(v, FunctionType)]
+        told = [self.of(settings, within), [self.of(method, within) for method in methods]]
+        return [_named(kind), getattr(thing, "__name__", ""), digest(told, LENGTH)]
 
-def _object(thing: Any, within: tuple[int, ...]) -> object:
-    """An instance: its class with the methods that are not Keras' own, and its settings."""
-    kind = type(thing)
-    settings = thing.get_config() if hasattr(thing, "get_config") else {}
-    settings = settings | {k: v for k, v in getattr(thing, "__dict__", {}).items() if _plain(v)}
-    settings.pop("name", None)  # Keras counts the instances in it
-    own = [c for c in kind.__mro__ if not _is_library(c.__module__)]
-    methods = [v for c in own for v in vars(c).values() if isinstance(v, FunctionType)]
-    told = [identity(settings, within), [identity(method, within) for method in methods]]
-    return [_named(kind), getattr(thing, "__name__", ""), digest(told, LENGTH)]
+    def _code(self, code: CodeType) -> list[object]:
+        """The instructions of a function, its constants, and the functions within it."""
+        consts = [
+            self.of(c, ()) if isinstance(c, CodeType | tuple | frozenset) else repr(c)
+            for c in code.co_consts
+        ]
+        return [code.co_code.hex(), list(code.co_names), consts]
 
 
 def _content(cell: CellType) -> Any:
@@ -84,17 +129,53 @@ def _content(cell: CellType) -> Any:
         return "empty"
 
 
-def _plain(value: Any) -> bool:
-    """Whether an attribute is a setting and no variable or machinery."""
-    if isinstance(value, list | tuple):
-        return all(map(_plain, value))
-    if isinstance(value, Mapping):
-        return all(map(_plain, value.values()))
-    return isinstance(value, str | int | float | bool | None | np.ndarray | FunctionType | partial)
+def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Of an instance, in its dictionary or in slots."""
+    yield from getattr(thing, "__dict__", {}).items()
+    for kind in type(thing).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(thing, name) and name not in ("__dict__", "__weakref__"):
+                yield name, getattr(thing, name)
 
 
+def _built(kind: type) -> frozenset[str]:
+    """Attributes that a library's methods give an instance by use; whether with an underscore or
+    without, as configurations have them."""
+    theirs = (c for c in kind.__mro__ if _is_library(c.__module__))
+    methods = (v for c in theirs for k, v in vars(c).items() if k != "__init__")
+    stored = {
+        one.argval
+        for method in methods
+        if isinstance(method, FunctionType)
+        for one in dis.get_instructions(method)
+        if one.opname == "STORE_ATTR"
+    }
+    return frozenset(stored | {name.lstrip("_") for name in stored})
+
+
+def _names(code: CodeType) -> list[str]:
+    """Globals and attributes that a function and those within it speak of."""
+    inner = (c for c in code.co_consts if isinstance(c, CodeType))
+    return sorted({*code.co_names, *(name for c in inner for name in _names(c))})
+
+
+def _scores(kind: type) -> bool:
+    """Whether it is a loss or a metric of Keras'."""
+    return any(c.__name__ in ("Loss", "Metric") for c in kind.__mro__)
+
+
+def _is_variable(thing: Any) -> bool:
+    """Whether it is what a metric or a layer counts in."""
+    return hasattr(thing, "assign") and _is_library(type(thing).__module__)
+
+
+@cache
 def _is_library(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in LIBRARIES
+    """Whether a module is Python's, or installed."""
+    first = (module or "").partition(".")[0]
+    path = getattr(sys.modules.get(first), "__file__", None) or ""
+    return first in LIBRARIES or "site-packages" in path or "dist-packages" in path
 
 
 def _named(thing: Any) -> str:
@@ -105,9 +186,3 @@ def _named(thing: Any) -> str:
 def _array(thing: Any) -> str:
     values = np.ascontiguousarray(thing)
     return hashlib.sha256(f"{values.shape}{values.dtype}".encode() + values.tobytes()).hexdigest()
-
-
-def _code(code: CodeType) -> list[object]:
-    """The instructions of a function, its constants, and the functions within it."""
-    consts = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return [code.co_code.hex(), list(code.co_names), consts]

@@ -160,7 +160,7 @@ def trainable(space: Space, train: Samples, distils: bool) -> tuple[Space, list[
 def goal(loss: Any, scored: Metric) -> list[object]:
     """What a loss and a metric are, as JSON."""
     scores = scored.whole or scored.per_sample
-    return [identity(loss), scored.name, scored.mode, identity(scores)]
+    return [identity(loss), scored.mode, identity(scores)]
 
 
 def custom_objects(model: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hwsearch.budget import Budget, shown
 from hwsearch.candidate import Measurement, Score, Trained, Verified
 from hwsearch.data import Array, Samples
 from hwsearch.device import port_of
-from hwsearch.errors import DeviceError, RefusedError, ToolchainError, WireError
+from hwsearch.errors import AbsentError, DeviceError, RefusedError, ToolchainError
 from hwsearch.evaluate import FAST, exact, fast
 from hwsearch.metric import Metric
 from hwsearch.pricing import Pricing
@@ -120,8 +120,9 @@ def _on_device(
     """
     inputs = [x[:IMAGE_SAMPLES] for x in report.inputs]
     device, port, most_cycles = on
-    # A board may be unplugged overnight; an emulated one is silent only if the image is wrong.
-    absent = (ToolchainError,) if port_of(device) else (ToolchainError, WireError)
+    # A board may be unplugged overnight; what is greeted and falls silent then, or an emulated
+    # one that never greets, has an image that hangs.
+    absent = (ToolchainError,) if port_of(device) else (ToolchainError, AbsentError)
     try:
         measured = proof.verify(trained.tflite, device, inputs, port=port, most_cycles=most_cycles)
     except absent as error:

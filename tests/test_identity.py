@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
+import tensorflow as tf
 
 from hwsearch.identity import identity
 
@@ -57,11 +60,54 @@ class Table:
         return float(self.values[y].sum())
 
 
+FACTOR = 2.0
+
+
+def smoothed(y: Any, p: Any) -> Any:
+    return FACTOR * (y - p)
+
+
+def calls(y: Any, p: Any) -> Any:
+    return smoothed(y, p)
+
+
+def reduced(y: Any, by: str = "sum") -> Any:
+    return sum(y) if by in {"sum", "total", "whole", "all"} else y
+
+
+class Holds:
+    """A metric made of something else, in an attribute or a slot."""
+
+    __slots__ = ("__dict__", "_of")
+
+    def __init__(self, of: Any, slot: bool = False) -> None:
+        if slot:
+            self._of = of
+        else:
+            self.kept = of
+
+    def __call__(self, y: Any, p: Any) -> Any:
+        return y
+
+
+class Private(keras.losses.Loss):  # type: ignore[misc]
+    """A loss whose setting is nobody else's business."""
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        self._margin = margin
+
+    def call(self, y: Any, p: Any) -> Any:
+        return keras.ops.maximum(self._margin - y * p, 0)
+
+
 def test_the_same_twice_is_the_same() -> None:
     for make in (
         lambda: focal(5), lambda: partial(weighted, weight=2), lambda: Margin(0.5),
         lambda: Table([1, 2]), lambda: {"a": "mse", "b": focal(1)}, lambda: [None, focal(2)],
         lambda: outer(1), lambda: keras.losses.Huber(2.0), lambda: Table([1]).__call__,
+        lambda: Holds(keras.losses.Huber(2.0)), lambda: Holds(tf.constant([1.0, 2.0]), slot=True),
+        lambda: keras.metrics.AUC(), lambda: Holds(keras.Sequential([keras.layers.Dense(1)])),
     ):  # fmt: skip
         assert identity(make()) == identity(make())
 
@@ -73,6 +119,12 @@ def test_settings_make_a_difference_wherever_they_are() -> None:
         (Table([1, 2]), Table([1, 3])), (keras.losses.Huber(1.0), keras.losses.Huber(2.0)),
         ({"a": "mse"}, {"a": "mae"}), (lambda y, p: y + 1, lambda y, p: y + 2),
         (lambda y: [v + 1 for v in y], lambda y: [v + 2 for v in y]), ("mse", "mae"),
+        *((Holds(one, slot), Holds(other, slot)) for slot in (False, True) for one, other in (
+            (Table([1]), Table([2])), (keras.losses.Huber(1.0), keras.losses.Huber(9.0)),
+            (tf.constant([1.0, 2.0]), tf.constant([1.0, 3.0])), (focal(1), focal(2)),
+            (Decimal("0.1"), Decimal("0.2")),
+        )),
+        (Private(0.1), Private(0.2)),
     )  # fmt: skip
     for one, other in pairs:
         assert identity(one) != identity(other)
@@ -92,6 +144,35 @@ def test_what_comes_with_a_library_goes_by_its_name() -> None:
     assert identity(keras.losses.binary_crossentropy) != identity(keras.losses.poisson)
 
 
+def test_globals_that_a_function_names_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identity(smoothed), identity(calls), identity(reduced)
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 3.0)
+    after = identity(smoothed), identity(calls), identity(reduced)
+    assert before[0] != after[0] and before[1] != after[1] and before[2] == after[2]
+
+
+def test_use_changes_nothing() -> None:
+    y, p = np.eye(4, 3, dtype=np.float32), np.full((4, 3), 0.3, np.float32)
+    metrics = keras.metrics
+    for made in (metrics.F1Score(), metrics.R2Score(), metrics.AUC(multi_label=True),
+                 metrics.MeanIoU(num_classes=3), metrics.CategoricalAccuracy()):  # fmt: skip
+        before = identity(made)
+        made.update_state(y, p)
+        made.result()
+        assert identity(made) == before, made
+    traced = tf.function(smoothed)
+    before = identity(traced)
+    traced(y, p)
+    assert identity(traced) == before != identity(tf.function(calls))
+
+
+def test_what_is_reached_by_many_ways_is_told_once() -> None:
+    deep: Any = focal(1)
+    for _ in range(60):
+        deep = Holds([deep, deep])
+    assert identity(deep) == identity(deep)
+
+
 def test_a_function_that_calls_itself_ends() -> None:
     def deep(n: int) -> int:
         return deep(n - 1) if n else late
@@ -105,10 +186,10 @@ def test_a_function_that_calls_itself_ends() -> None:
 def test_another_process_says_the_same() -> None:
     script = (
         "import json; from functools import partial\n"
-        "from test_identity import Margin, Table, focal, outer, weighted\n"
+        "from test_identity import Holds, Margin, Table, calls, focal, outer, reduced, weighted\n"
         "from hwsearch.identity import identity\n"
         "print(json.dumps(identity([focal(5), partial(weighted, weight=2), Margin(0.5), "
-        "Table([1, 2]), outer(1), {'x'}])))"
+        "Table([1, 2]), outer(1), {'x', 'y', 'z'}, reduced, calls, Holds(Margin(1))])))"
     )
     said = {
         subprocess.run(
@@ -116,6 +197,6 @@ def test_another_process_says_the_same() -> None:
             env=os.environ | {"PYTHONHASHSEED": seed,
                               "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])},
         ).stdout
-        for seed in ("1", "2")
+        for seed in ("1", "2", "3")
     }  # fmt: skip
     assert len(said) == 1 and "0x" not in said.pop()

@@ -11,14 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import digits
+import factories
 import keras
+import numpy as np
 import pytest
 
 import hwsearch
+from hwsearch import proof
 from hwsearch.board import board
-from hwsearch.errors import InputError, ToolchainError, UnknownNameError, WireError
+from hwsearch.data import Samples
+from hwsearch.errors import (
+    AbsentError,
+    DeviceError,
+    InputError,
+    ToolchainError,
+    UnknownNameError,
+    WireError,
+)
 from hwsearch.proof import port_on, reach
 from hwsearch.report import Report
+from hwsearch.verification import _on_device
 from tests.firmware.images import require
 
 TOOL = """#!/bin/sh
@@ -105,6 +117,29 @@ def test_finalists_are_written_to_the_board_one_by_one_and_an_absent_one_is_a_no
     assert again.chosen is not None and again.chosen.level == "outputs"
     for finalist in again.finalists:
         assert finalist.note.startswith(f"no image was run on {desk.device}: openocd")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "note"),
+    [
+        (WireError("no valid reply to INVOKE"), "no valid reply to INVOKE", ""),
+        (DeviceError("the core took a hard fault"), "the core took a hard fault", ""),
+        (AbsentError("nobody greets\nat all"), "", "no image was run on /dev/x: nobody greets"),
+        (ToolchainError("openocd is gone"), "", "no image was run on /dev/x: openocd is gone"),
+    ],
+)
+def test_an_image_that_falls_silent_is_no_good_and_an_absent_board_says_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, reason: str, note: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(proof, "verify", fails)
+    of = factories.report(tmp_path, trials=1).finalists[0]
+    assert of.measurement is not None
+    given = of.trained, of.score, of.difference, of.measurement, Samples((np.zeros((2, 4)),))
+    found, why = _on_device(*given, hwsearch.Budget(), ("/dev/x", "x", 1e9))
+    assert (found.level, found.note, why) == ("outputs", note, reason)
 
 
 def test_what_no_image_can_be_run_on_is_said_before_the_search(

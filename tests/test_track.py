@@ -342,45 +342,6 @@ def test_more_params_than_a_batch_takes(
     assert child.data.params["width/229"] == "229"
 
 
-def test_searches_that_begin_at_once_share_the_experiment(
-    directory: Path, client: Any, study: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find, both = type(client).get_experiment_by_name, threading.Barrier(2)
-    seen: list[Any] = []
-
-    def find_together(self: Any, name: str) -> Any:
-        found = find(self, name)
-        if len(seen) < 2:
-            seen.append(found)
-            both.wait(30)
-        return found
-
-    monkeypatch.setattr(type(client), "get_experiment_by_name", find_together)
-    trackers = [Tracker(None, "at once", f"{study} {i}", directory) for i in range(2)]
-    for tracker in trackers:
-        tracker.start(PARAMS, {}, LAYOUT)
-    assert [tracker.logged() for tracker in trackers] == [set(), set()]
-    assert [tracker.trouble for tracker in trackers] == ["", ""]
-    assert seen == [None, None]
-    (experiment,) = client.search_experiments(filter_string="name = 'at once'")
-    assert len(client.search_runs([experiment.experiment_id])) == 2
-
-
-def test_processes_that_begin_at_once_make_the_tables_once(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from hwsearch.track import Tracker\n"
-        "tracker = Tracker(None, 'hwsearch', sys.argv[1], Path(sys.argv[2]), wait_s=300)\n"
-        "tracker.start({}); tracker.logged(); print('trouble:', tracker.trouble)"
-    )
-    begun = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, study, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        for study in ("one", "two")
-    ]
-    assert [process.communicate(timeout=300)[0].strip() for process in begun] == ["trouble:"] * 2
-
-
 @pytest.mark.usefixtures("plain")
 def test_quotes_and_slashes_in_names(directory: Path, client: Any, tmp_path: Path) -> None:
     name = "bob's net/a:b"

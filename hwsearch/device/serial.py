@@ -14,7 +14,7 @@ from hwsearch.device.image import Image
 from hwsearch.device.loop import LoopLine
 from hwsearch.device.port import port, ports
 from hwsearch.device.session import Line, Patience, Session
-from hwsearch.errors import ImageError, UnknownNameError, WireError
+from hwsearch.errors import AbsentError, ImageError, UnknownNameError
 
 URLS = (
     "serial:///dev/ttyACM0?baudrate=115200",
@@ -49,8 +49,8 @@ def open(
         UnknownNameError: no such form of URL, core or machine.
         ImageError: an emulator without an image, or with one for another port.
         ToolchainError: the emulator is not installed.
-        WireError: the port is busy, absent or not permitted; no answer; another firmware version
-            or another model.
+        AbsentError: the port is busy, absent or not permitted; no answer.
+        WireError: another firmware version or another model.
     """
     if digest is None and image is not None:
         digest = image.digest
@@ -81,7 +81,7 @@ def check_line(url: str) -> None:
     """Nothing, if a board's serial port or socket can be opened; it is closed again.
 
     Raises:
-        WireError: it is absent, busy or not permitted.
+        AbsentError: it is absent, busy or not permitted.
     """
     _serial_line(url).close()
 
@@ -133,7 +133,7 @@ def _serial_line(url: str) -> serial.SerialBase:
     try:
         return serial.serial_for_url(path, timeout=READ_TIMEOUT_S, **options)
     except (serial.SerialException, OSError) as error:
-        raise WireError(f"{url} cannot be opened: {error}. {_remedy(error)}") from error
+        raise AbsentError(f"{url} cannot be opened: {error}. {_remedy(error)}") from error
 
 
 def _remedy(error: OSError) -> str:

@@ -26,7 +26,7 @@ from hwsearch.device.wire import (
     fault_text,
     status_name,
 )
-from hwsearch.errors import DeviceError, WireError
+from hwsearch.errors import AbsentError, DeviceError, WireError
 
 CHUNK_LEAST_BYTES = 16
 """A chunk that fails is halved down to this: at 1 % each of bytes dropped, flipped and
@@ -115,7 +115,8 @@ class Session:
         """Ask the device who it is, and check that it is the one expected.
 
         Raises:
-            WireError: no answer, another protocol or firmware version, or another model.
+            AbsentError: no answer.
+            WireError: another protocol or firmware version, or another model.
         """
         hello = Hello.parse(self._request(Command.HELLO).payload)
         if hello.protocol_version != PROTOCOL_VERSION:
@@ -251,7 +252,8 @@ class Session:
                 return self._once(frame, min(wait_s, max(0.0, give_up - time.monotonic())))
             except _Lost as lost:
                 if time.monotonic() >= give_up:
-                    raise WireError(
+                    kind = AbsentError if command is Command.HELLO else WireError
+                    raise kind(
                         f"no valid reply to {command.name} within {limit_s:g} s "
                         f"({self._decoder.broken} broken frames seen). The device hangs, is not "
                         "connected, or runs other firmware: check the line, its speed, reset it."
@@ -286,7 +288,7 @@ class Session:
                 if time.monotonic() >= deadline:
                     raise _Silent
         except OSError as error:  # serial.SerialException is one
-            raise WireError(
+            raise AbsentError(
                 f"the line broke ({error}) during {frame_name(frame)}: the device was unplugged, "
                 "or the emulator ended. Connect it again and repeat the run."
             ) from error

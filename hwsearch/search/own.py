@@ -87,7 +87,7 @@ def owned(task: Task, spec: Mapping[str, Any], url: str | None = None) -> Iterat
     with locked(task.directory):
         path, wanted = task.directory / SPEC, json.dumps(spec)
         if path.is_file():  # whichever database knows of it, its trainings are in the directory
-            check_same(task.name, json.loads(path.read_text()), json.loads(wanted))
+            check_same(f"study {task.name!r}", json.loads(path.read_text()), json.loads(wanted))
         where = url or local(task.directory)
         storage = open_study(where, task.name, task.directions(), spec, stored(task.pricing.ranks))
         with closing(storage.base):

@@ -34,6 +34,11 @@ OWNED = "owner.lock"
 SPEC = "hwsearch"
 """The study's attribute that says what it is of."""
 
+OTHERWISE = (
+    "Give study= another name, or the same arguments; to begin it anew, delete its folder too."
+)
+"""What to do where a study is of another search."""
+
 RESULT = "result"
 """The trial's attribute that says what came of it."""
 
@@ -95,13 +100,20 @@ def open_study(
     with ExitStack() as failing:
         failing.callback(base.close)
         study_id, known = base.make(opened)
-        check_same(name, known, wanted)
+        check_same(f"study {name!r}", known, wanted)
         failing.pop_all()
     return Storage(base, study_id, distributions)
 
 
-def check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def check_same(
+    what: str, known: Mapping[str, Any], wanted: Mapping[str, Any], instead: str = OTHERWISE
+) -> None:
     """Nothing, if a study is of the search that is wanted; both as JSON gives them.
+
+    Args:
+        what: the study, as the message names it.
+        known, wanted: of what search it is, and is to be.
+        instead: what to do where they differ.
 
     Raises:
         StudyError: it is of another; says in what they differ.
@@ -109,10 +121,7 @@ def check_same(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -
     if known != wanted:
         keys = sorted(k for k in {*known, *wanted} if known.get(k) != wanted.get(k))
         difference = "; ".join(f"{k}: {known.get(k)} there, {wanted.get(k)} now" for k in keys)
-        raise StudyError(
-            f"study {name!r} is of another search ({difference}). Give study= another name, or "
-            "the same arguments; to begin it anew, delete its folder too."
-        )
+        raise StudyError(f"{what} is of another search ({difference}). {instead}")
 
 
 def distributions(parameters: Sequence[Parameter]) -> dict[str, BaseDistribution]:

@@ -148,8 +148,8 @@ class Architectures:
         if key not in self._known:
             _distinct(model)
             found = priced(model, self.board, self._inputs, self.backends, self.space)
-            limited = found.pricing.within(self.budget)
-            found = replace(found, pricing=limited.knowing(self.budget.limits)[0])
+            pricing, said = found.pricing.within(self.budget).knowing(self.budget.limits)
+            found = replace(found, pricing=pricing, notes=(*found.notes, *said))
             self._known[key] = verdict(found, self.budget)
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)

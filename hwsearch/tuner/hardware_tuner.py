@@ -22,7 +22,7 @@ from hwsearch.budget import Budget
 from hwsearch.candidate import Trained
 from hwsearch.compress.structured import cloned
 from hwsearch.cost.cost import COSTS
-from hwsearch.errors import HwsearchError, InputError, SpaceError, StudyError
+from hwsearch.errors import BudgetError, HwsearchError, InputError, SpaceError, StudyError
 from hwsearch.mlflow_client import preload
 from hwsearch.report import Report
 from hwsearch.search import children
@@ -171,6 +171,7 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
             DataError: no data that artefacts can be scored on.
             StudyError: the project is of other data, or of another loss or metric.
             InputError: the objective cannot be measured on an artefact.
+            BudgetError: no runtime can tell a cost that is limited.
         """
         started = time.monotonic()
         children.start()
@@ -268,7 +269,7 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
         hyperparameters.values = dict(values)
         try:
             verdict = self._verdict(hyperparameters)
-        except FatalError:
+        except (FatalError, BudgetError):
             raise
         except Exception as error:  # as a trial it fails with this reason, and is counted
             log.debug("cannot be judged: %s", error)
@@ -394,6 +395,5 @@ class HardwareTuner(keras_tuner.Tuner):  # type: ignore[misc]
             validation = found if validation is None else validation
         model = self._try_build(self.oracle.get_space())
         data = data, validation, test
-        return searched(
-            model, data, self.oracle.objective, self._metric, self.loss, started, kwargs
-        )
+        given = self.oracle.objective, self._metric, self.loss
+        return searched(model, data, *given, started, kwargs)

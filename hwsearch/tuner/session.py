@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwsearch.data import Samples
-from hwsearch.errors import DataError, InputError, StudyError
+from hwsearch.errors import DataError, InputError
 from hwsearch.graph.keras_channels import check_model
 from hwsearch.metric import Metric
 from hwsearch.problem import Given, goal, parts
+from hwsearch.search import study
 from hwsearch.tuner.goal import metric_of
+
+OTHERWISE = "Give overwrite=True, another project_name, or the same arguments."
 
 WEIGHTS = ("class_weight", "sample_weight")
 """Arguments of ``fit`` by which samples count differently."""
@@ -120,11 +123,6 @@ def check_same(
         StudyError: it is of another; says in what they differ.
     """
     now: dict[str, Any] = json.loads(json.dumps(wanted))
-    if there and there != now:
-        keys = sorted(k for k in now if there.get(k) != now[k])
-        difference = "; ".join(f"{k}: {there.get(k)} there, {now[k]} now" for k in keys)
-        raise StudyError(
-            f"the project in {directory} is of another search ({difference}). Give "
-            "overwrite=True, another project_name, or the same arguments."
-        )
+    if there:
+        study.check_same(f"the project in {directory}", there, now, OTHERWISE)
     return now

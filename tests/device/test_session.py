@@ -11,7 +11,7 @@ from hwsearch.device.loop import LoopLine
 from hwsearch.device.protocol import Command, Status
 from hwsearch.device.session import Patience, Session
 from hwsearch.device.wire import Decoder, Frame, Ticks, encode
-from hwsearch.errors import DeviceError, WireError
+from hwsearch.errors import AbsentError, DeviceError, WireError
 from tests.device.faulty_line import FaultyLine
 from tests.firmware.images import image
 from tests.firmware.models import expected
@@ -211,12 +211,13 @@ def test_the_wrong_version_is_refused(monkeypatch, what):
 
 def test_a_device_that_hangs_is_given_up_with_a_reason():
     quick = Patience(retry_s=0.004, request_s=0.05, invoke_s=0.05)
-    with pytest.raises(WireError, match=r"no valid reply to HELLO within 0.05 s"):
+    with pytest.raises(AbsentError, match=r"no valid reply to HELLO within 0.05 s"):
         Session(Replay(lambda request, count: b""), patience=quick)
     real = firmware(LoopLine(image("host")))
     hangs = Replay(lambda r, n: b"" if r.command == Command.INVOKE else real(r, n))
-    with pytest.raises(WireError, match=r"no valid reply to INVOKE .* hangs"):
+    with pytest.raises(WireError, match=r"no valid reply to INVOKE .* hangs") as raised:
         Session(hangs, patience=quick).run(samples(1)[0])
+    assert not isinstance(raised.value, AbsentError), "who greeted was there"
 
 
 def test_noise_alone_is_no_answer():
@@ -229,7 +230,7 @@ def test_noise_alone_is_no_answer():
 def test_an_unplugged_device_says_so():
     line = FaultyLine(LoopLine(image("host")), 1, unplug_after=500)
     session = Session(line, patience=QUICK)
-    with pytest.raises(WireError, match=r"during INPUT: the device was unplugged"):
+    with pytest.raises(AbsentError, match=r"during INPUT: the device was unplugged"):
         session.run(samples(1)[0])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hwsearch.budget import Budget, target
+from hwsearch.errors import BudgetError
 from hwsearch.space import Space
 from hwsearch.tuner.architectures import MOST_STRUCTURES, Architectures, digest, fixed
 from hwsearch.tuner.reporting import compression
@@ -35,6 +36,17 @@ def network(filters: int, rate: float = 1e-3, name: str | None = None) -> Any:
 def judges(flash: str) -> Architectures:
     board, budget = target(Budget(flash=flash), "nucleo-l4r5zi")
     return Architectures(board, budget, None, SPACE, INPUTS)
+
+
+def test_runtimes_that_cannot_tell_a_limited_cost_are_left_out_and_said() -> None:
+    """X-CUBE-AI was never measured on an M85."""
+    board, budget = target(Budget(latency="50 ms"), "ek-ra8d1")
+    both = Architectures(board, budget, ("x-cube-ai-9.0", "tflm-cmsis-nn"), SPACE, INPUTS)
+    priced = both.judge(network(8)).priced
+    assert [b.name for b in priced.pricing.ranks.backends] == ["tflm-cmsis-nn"]
+    assert [n.split(":")[0] for n in priced.notes] == ["x-cube-ai-9.0 is left out"]
+    with pytest.raises(BudgetError, match=r"latency on ek-ra8d1 .* Leave out that limit"):
+        Architectures(board, budget, ("x-cube-ai-9.0",), SPACE, INPUTS).judge(network(8))
 
 
 def test_a_digest_is_of_the_layers_alone() -> None:

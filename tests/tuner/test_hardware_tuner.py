@@ -202,6 +202,9 @@ def test_models_that_cannot_be_deployed_or_scored(tmp_path: Path) -> None:
     objective = keras_tuner.Objective("val_speed", "max")
     with pytest.raises(InputError, match=r"val_speed.*val_accuracy"):
         search(tuner(tmp_path / "c", Digits(), objective=objective))
+    budget, blind = hwsearch.Budget(latency="50 ms"), ["x-cube-ai-9.0"]
+    with pytest.raises(BudgetError, match="latency on ek-ra8d1"):
+        search(tuner(tmp_path / "f", Digits(), budget=budget, board="ek-ra8d1", backends=blind))
     with pytest.raises(DataError, match="validation"):
         tuner(tmp_path / "d", Digits()).search(*data()[0], verbose=0)
     with pytest.raises(DataError, match="neither x and y"):
