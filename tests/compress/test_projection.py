@@ -36,9 +36,10 @@ def test_it_fits_and_nothing_more_does(wanted, limit, peak, step, seed) -> None:
     assert ((widths % step == 0) | (widths == FULL)).all()
     assert (widths >= 1).all() and (widths <= FULL).all()
     assert found.over(widths[None])[0] == 0
-    tries = found.up(widths)
-    moved = (tries != widths).any(axis=1)
-    assert (found.over(tries[moved]) > 0).all()
+    for steps in range(1, 34):
+        tries = found.up(widths, steps)
+        moved = (tries != widths).any(axis=1)
+        assert (found.over(tries[moved]) > 0).all()
 
 
 def test_what_is_worth_least_goes_first() -> None:
@@ -64,6 +65,18 @@ def test_a_peak_that_two_groups_share() -> None:
     found = Widths(np.array([1, 1]), np.array([16, 16]), 4, uses)
     widths = project(np.array([16, 16]), {0: np.ones(16), 1: np.ones(16)}, found)
     assert widths.tolist() == [8, 8]
+
+
+def test_a_width_that_takes_less_than_a_narrower_one() -> None:
+    """Maps of equal size share memory: 12 beside 12 takes less than 8 beside 12 does."""
+
+    def uses(w):
+        return ((w[:, 0] + np.where(w[:, 0] == w[:, 1], 0, w[:, 1])) / 16.0)[:, None]
+
+    found = Widths(np.array([1, 1]), np.array([24, 16]), 4, uses)
+    worth = {0: np.full(24, 5.0), 1: np.ones(16)}
+    widths = project(np.array([12, 8]), worth, found)
+    assert widths.tolist() == [12, 12] and found.over(widths[None])[0] == 0
 
 
 def test_rounding_is_up_and_stays_in_range() -> None:
