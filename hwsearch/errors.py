@@ -16,7 +16,7 @@ HwsearchError
     ├── ToolchainError            no compiler or emulator, or it failed; carries its output
     ├── ImageError                an image that does not fit or does not build
     └── WireError                 a frame that never arrived whole, or the wrong device answered
-        └── AbsentError           nobody there: no port, no greeting, or the line broke
+        └── AbsentError           nobody there, or another: no port, no greeting, a broken line
 
 Over budget is an outcome, not an error: it has no class here.
 """
@@ -101,4 +101,5 @@ class WireError(DeviceError):
 
 
 class AbsentError(WireError):
-    """Nobody is at the far end: the port is not there, nobody greets, or the line broke."""
+    """Nobody is at the far end, or another device: the port is not there, nobody greets, the one
+    that does runs something else, or the line broke."""

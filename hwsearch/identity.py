@@ -3,8 +3,9 @@
 Names alone do not tell: a function made by ``focal(gamma=5)`` has the name and the code of one
 made by ``focal(gamma=1)``. So what a function closes over, its defaults, the globals that it names
 and the settings and methods of an object count too, and no memory address does. What comes with a
-library goes by its name. Not told apart: state that a library's object keeps beside its
-configuration, models and optimizers that something holds, and what is imported while it runs.
+library goes by its name, with what it closes over and its configuration. Not told apart: what a
+library's object gathers by use, models and optimizers that something holds, variables, and what a
+module or class has that a function names.
 """
 
 from __future__ import annotations
@@ -14,16 +15,36 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import date, time
+from decimal import Decimal
+from fractions import Fraction
 from functools import cache, partial
+from pathlib import PurePath
+from re import Pattern
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 LENGTH = 16
 
 LIBRARIES = frozenset({"hwsearch", "keras", "numpy", "tensorflow"}) | sys.stdlib_module_names
 """Beside what is installed among site-packages."""
+
+VALUES = (
+    bytes,
+    complex,
+    range,
+    slice,
+    Decimal,
+    Fraction,
+    PurePath,
+    Pattern,
+    date,
+    time,
+)
+"""Whose ``repr`` says what they are."""
 
 Within = tuple[int, ...]
 
@@ -59,7 +80,8 @@ class _Telling:
             return "itself"
         inside = (*within, id(thing))
         if isinstance(thing, Mapping):
-            return {str(key): self.of(thing[key], inside) for key in sorted(thing, key=str)}
+            pairs = ([self.of(part, inside) for part in pair] for pair in thing.items())
+            return ["mapping", *sorted(pairs, key=json.dumps)]
         if isinstance(thing, list | tuple):
             return [self.of(value, inside) for value in thing if not _is_variable(value)]
         if isinstance(thing, set | frozenset):
@@ -85,13 +107,14 @@ class _Telling:
         if _is_variable(thing):
             return "variable"
         if callable(getattr(thing, "__array__", None)):
-            return _array(thing)
+            values = np.ascontiguousarray(thing)
+            return self.of(values.tolist(), within) if values.dtype.hasobject else _array(values)
         return self._object(thing, within)
 
     def _function(self, thing: FunctionType, within: Within) -> object:
-        if _is_library(thing.__module__):
-            return _named(thing)
         cells = [_content(cell) for cell in thing.__closure__ or ()]
+        if _is_library(thing.__module__):
+            return [_named(thing), self.of(cells, within)] if cells else _named(thing)
         named = {n: thing.__globals__[n] for n in _names(thing.__code__) if n in thing.__globals__}
         parts = (thing.__code__, thing.__defaults__, thing.__kwdefaults__, cells, named)
         return [thing.__qualname__, digest([self.of(part, within) for part in parts], LENGTH)]
@@ -100,16 +123,16 @@ class _Telling:
         """An instance: its class with the methods that are no library's, and its settings."""
         kind = type(thing)
         own = [c for c in kind.__mro__ if not _is_library(c.__module__)]
-        if not (own or _scores(kind)):  # a lock, a model, an optimizer
-            shown = repr(thing) if kind.__module__ in sys.stdlib_module_names else ""
-            name = getattr(thing, "__name__", "" if " at 0x" in shown else shown)
-            return [_named(kind), getattr(thing, "__module__", ""), name]
+        if isinstance(thing, VALUES):
+            return [_named(kind), repr(thing)]
+        if not (own or _is_told(thing)):  # a lock, a model, an optimizer
+            return [_named(kind), getattr(thing, "__module__", ""), getattr(thing, "__name__", "")]
         settings = thing.get_config() if hasattr(thing, "get_config") else {}
         used = _built(kind) | {"name"}  # in which Keras counts the instances
         settings = settings | {k: v for k, v in _attributes(thing) if not _is_variable(v)}
         settings = {k: v for k, v in settings.items() if k not in used}
-        methods = [v for c in own for v in vars(c).values() if isinstance(v, FunctionType)]
-        told = [self.of(settings, within), [self.of(method, within) for method in methods]]
+        methods = [self.of(part, within) for c in own for part in _parts(c)]
+        told = [self.of(settings, within), methods]
         return [_named(kind), getattr(thing, "__name__", ""), digest(told, LENGTH)]
 
     def _code(self, code: CodeType) -> list[object]:
@@ -154,15 +177,32 @@ def _built(kind: type) -> frozenset[str]:
     return frozenset(stored | {name.lstrip("_") for name in stored})
 
 
+def _parts(kind: type) -> Iterator[Any]:
+    """Methods of a class, and what it has in common for its instances."""
+    for name, value in vars(kind).items():
+        value = getattr(value, "__func__", getattr(value, "fget", value))
+        if isinstance(value, FunctionType):
+            yield value
+        elif not name.startswith("__") and isinstance(value, str | int | float | tuple | None):
+            yield [name, value]
+
+
 def _names(code: CodeType) -> list[str]:
-    """Globals and attributes that a function and those within it speak of."""
+    """Globals that a function and those within it speak of."""
+    found = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
     inner = (c for c in code.co_consts if isinstance(c, CodeType))
-    return sorted({*code.co_names, *(name for c in inner for name in _names(c))})
+    return sorted(found.union(*map(_names, inner)))
 
 
-def _scores(kind: type) -> bool:
-    """Whether it is a loss or a metric of Keras'."""
-    return any(c.__name__ in ("Loss", "Metric") for c in kind.__mro__)
+def _is_told(thing: Any) -> bool:
+    """Whether a library's object has settings that count: Keras' and TensorFlow's are losses and
+    metrics, of others those that have a configuration or can be called."""
+    kind = type(thing)
+    if any(c.__name__ in ("Loss", "Metric") for c in kind.__mro__):
+        return True
+    if kind.__module__.partition(".")[0] in LIBRARIES:
+        return False
+    return hasattr(thing, "get_config") or callable(thing)
 
 
 def _is_variable(thing: Any) -> bool:
@@ -183,6 +223,5 @@ def _named(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', thing.__name__)}"
 
 
-def _array(thing: Any) -> str:
-    values = np.ascontiguousarray(thing)
+def _array(values: NDArray[Any]) -> str:
     return hashlib.sha256(f"{values.shape}{values.dtype}".encode() + values.tobytes()).hexdigest()

@@ -17,7 +17,7 @@ from hwsearch.board import Board
 from hwsearch.budget import Budget
 from hwsearch.errors import InputError, SpaceError
 from hwsearch.identity import digest
-from hwsearch.metric import Mode
+from hwsearch.metric import Metric, Mode
 from hwsearch.mlflow_client import preload
 from hwsearch.objectives import cost_names
 from hwsearch.objectives import objectives as objectives_of
@@ -219,7 +219,7 @@ def optimize(
     with owned(task, spec, storage) as study_owned:
         found.save(home)
         ranks = found.pricing.ranks
-        tracker.start(_params(spec, task), {"hwsearch.board": on.name}, ranks.layout)
+        tracker.start(_params(spec, task, found.metric), {"hwsearch.board": on.name}, ranks.layout)
         with Progress(trials, timeout) as progress:
             for note in (*found.notes, *([warning] if warning else [])):
                 progress.say(f"hwsearch: {note}")
@@ -258,12 +258,11 @@ def _spec(found: Problem, budget: Budget, board: Board, seed: int) -> dict[str, 
     }
 
 
-def _params(spec: dict[str, Any], task: Task) -> dict[str, object]:
-    _, metric, mode, _ = spec["goal"]
+def _params(spec: dict[str, Any], task: Task, metric: Metric) -> dict[str, object]:
     limits = {f"budget.{k}": v for k, v in spec["budget"].items() if v is not None}
     return {
-        "metric": metric,
-        "mode": mode,
+        "metric": metric.name,
+        "mode": metric.mode,
         "objectives": " ".join(task.objectives),
         "sampler": task.sampler if isinstance(task.sampler, str) else type(task.sampler).__name__,
         "trials": task.trials,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +18,8 @@ import pytest
 import tensorflow as tf
 
 from hwsearch.identity import identity
+from hwsearch.metric import metric
+from hwsearch.problem import goal
 
 TESTS = Path(__file__).parent
 
@@ -90,6 +94,25 @@ class Holds:
         return y
 
 
+class Common:
+    """What its instances have in common counts."""
+
+    scale = 2.0
+
+    @staticmethod
+    def of(value: Any) -> Any:
+        return value * 2
+
+    def __call__(self, y: Any, p: Any) -> Any:
+        return self.of(y) * self.scale
+
+
+class Other(Common):
+    @staticmethod
+    def of(value: Any) -> Any:
+        return value * 3
+
+
 class Private(keras.losses.Loss):  # type: ignore[misc]
     """A loss whose setting is nobody else's business."""
 
@@ -117,6 +140,11 @@ def test_settings_make_a_difference_wherever_they_are() -> None:
         (focal(1), focal(5)), (focal(1), focal(1, scale=2.0)), (outer(0), outer(1)),
         (partial(weighted, weight=1), partial(weighted, weight=2)), (Margin(0.1), Margin(0.2)),
         (Table([1, 2]), Table([1, 3])), (keras.losses.Huber(1.0), keras.losses.Huber(2.0)),
+        (metric(keras.metrics.Precision(0.1), "max").whole,
+         metric(keras.metrics.Precision(0.9), "max").whole),
+        (metric(keras.metrics.Precision(), "max").whole,
+         metric(keras.metrics.Recall(), "max").whole),
+        (Common(), Other()), (Table(["a", None]), Table(["a", "b"])),
         ({"a": "mse"}, {"a": "mae"}), (lambda y, p: y + 1, lambda y, p: y + 2),
         (lambda y: [v + 1 for v in y], lambda y: [v + 2 for v in y]), ("mse", "mae"),
         *((Holds(one, slot), Holds(other, slot)) for slot in (False, True) for one, other in (
@@ -173,6 +201,34 @@ def test_what_is_reached_by_many_ways_is_told_once() -> None:
     assert identity(deep) == identity(deep)
 
 
+def test_a_goal_is_the_same_for_the_next_instance() -> None:
+    """Keras numbers their names: auc, auc_1, …"""
+    assert len({json.dumps(goal("mse", metric(keras.metrics.AUC(), "max"))) for _ in "ab"}) == 1
+    recall = metric(keras.metrics.Recall(), "max")
+    assert goal("mse", recall) != goal("mse", metric(keras.metrics.Precision(), "max"))
+    assert goal("mse", recall) != goal("mae", recall)
+
+
+def test_libraries_objects_and_functions_are_told_by_their_settings(tmp_path: Path) -> None:
+    package = tmp_path / "site-packages" / "losses_of_others"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text(
+        "class Focal:\n"
+        "    def __init__(self, gamma): self.gamma = gamma\n"
+        "    def __call__(self, y, p): return y\n"
+        "def focal(gamma):\n"
+        "    def loss(y, p): return gamma\n"
+        "    return loss\n"
+    )
+    sys.path.insert(0, str(package.parent))
+    try:
+        others = importlib.import_module("losses_of_others")
+    finally:
+        sys.path.pop(0)
+    for make in (others.Focal, others.focal):
+        assert identity(make(1)) == identity(make(1)) != identity(make(5))
+
+
 def test_a_function_that_calls_itself_ends() -> None:
     def deep(n: int) -> int:
         return deep(n - 1) if n else late
@@ -189,7 +245,8 @@ def test_another_process_says_the_same() -> None:
         "from test_identity import Holds, Margin, Table, calls, focal, outer, reduced, weighted\n"
         "from hwsearch.identity import identity\n"
         "print(json.dumps(identity([focal(5), partial(weighted, weight=2), Margin(0.5), "
-        "Table([1, 2]), outer(1), {'x', 'y', 'z'}, reduced, calls, Holds(Margin(1))])))"
+        "Table([1, 2]), outer(1), {'x', 'y', 'z'}, reduced, calls, Holds(Margin(1)), "
+        "Holds({calls: 1}), Table(['a', None])])))"
     )
     said = {
         subprocess.run(

@@ -121,7 +121,7 @@ def energy(trace: Trace, voltage_v: float | None = None, runs: int | None = None
     Args:
         trace: with a trigger channel it is cut where the pin is high; without, where the current
             exceeds the middle between its idle level and its busy level (Otsu's threshold, 1979),
-            with gaps shorter than a tenth of the shortest run closed.
+            with gaps shorter than a tenth of the longest run closed.
         voltage_v: supply; needed where the trace has no column of voltage.
         runs: how many inferences there must be; None accepts any.
 
@@ -135,7 +135,7 @@ def energy(trace: Trace, voltage_v: float | None = None, runs: int | None = None
     if trace.trigger is not None:
         spans, cut = _spans(trace.trigger), "trigger"
     else:
-        spans, cut = _close_gaps(_spans(trace.current_a > _otsu(trace.current_a))), "threshold"
+        spans, cut = _busy(trace.current_a > _otsu(trace.current_a)), "threshold"
     # A run that the trace begins or ends in is not whole.
     whole = [(a, b) for a, b in spans if a > 0 and b < len(power)]
     if not whole:
@@ -194,8 +194,10 @@ def _spans(high: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _close_gaps(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans with gaps closed that are shorter than a tenth of the longest span."""
+def _busy(high: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Spans with gaps closed that are shorter than a tenth of the longest span; without those as
+    short, or mostly low: noise."""
+    spans = _spans(high)
     longest = max((b - a for a, b in spans), default=0)
     closed: list[tuple[int, int]] = []
     for a, b in spans:
@@ -203,7 +205,7 @@ def _close_gaps(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
             closed[-1] = (closed[-1][0], b)
         else:
             closed.append((a, b))
-    return [(a, b) for a, b in closed if b - a > longest / 10]
+    return [(a, b) for a, b in closed if b - a > longest / 10 and high[a:b].mean() > 0.5]
 
 
 def _otsu(values: Floats) -> float:

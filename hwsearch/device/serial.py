@@ -49,8 +49,8 @@ def open(
         UnknownNameError: no such form of URL, core or machine.
         ImageError: an emulator without an image, or with one for another port.
         ToolchainError: the emulator is not installed.
-        AbsentError: the port is busy, absent or not permitted; no answer.
-        WireError: another firmware version or another model.
+        AbsentError: the port is busy, absent or not permitted; no answer; another firmware version
+            or another model.
     """
     if digest is None and image is not None:
         digest = image.digest

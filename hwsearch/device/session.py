@@ -115,22 +115,21 @@ class Session:
         """Ask the device who it is, and check that it is the one expected.
 
         Raises:
-            AbsentError: no answer.
-            WireError: another protocol or firmware version, or another model.
+            AbsentError: no answer, another protocol or firmware version, or another model.
         """
         hello = Hello.parse(self._request(Command.HELLO).payload)
         if hello.protocol_version != PROTOCOL_VERSION:
-            raise WireError(
+            raise AbsentError(
                 f"{hello.board} speaks protocol {hello.protocol_version}, expected "
                 f"{PROTOCOL_VERSION}. Flash the firmware of this version of hwsearch."
             )
         if hello.firmware_version != FIRMWARE_VERSION:
-            raise WireError(
+            raise AbsentError(
                 f"{hello.board} runs firmware {hello.firmware_version}, expected "
                 f"{FIRMWARE_VERSION}. Flash the firmware of this version of hwsearch."
             )
         if self._digest is not None and hello.digest != self._digest:
-            raise WireError(
+            raise AbsentError(
                 f"{hello.board} runs the model with digest {hello.digest:#010x}, expected "
                 f"{self._digest:#010x}. Flash the image that was built from this model."
             )
