@@ -32,18 +32,7 @@ LENGTH = 16
 LIBRARIES = frozenset({"hwsearch", "keras", "numpy", "tensorflow"}) | sys.stdlib_module_names
 """Beside what is installed among site-packages."""
 
-VALUES = (
-    bytes,
-    complex,
-    range,
-    slice,
-    Decimal,
-    Fraction,
-    PurePath,
-    Pattern,
-    date,
-    time,
-)
+VALUES = (bytes, complex, range, slice, Decimal, Fraction, PurePath, Pattern, date, time)
 """Whose ``repr`` says what they are."""
 
 Within = tuple[int, ...]
@@ -56,7 +45,8 @@ def digest(told: Any, length: int = 8) -> str:
 
 def identity(thing: Any) -> object:
     """What a loss or metric is: equal in every process for what computes the same, and before
-    and after use.
+    and after use. A counter or a cache of the user's own counts as a setting: what is compared
+    must be told before it is used.
 
     Args:
         thing: a name, a function, an object, or a collection of such.
