@@ -92,8 +92,9 @@ class _Telling:
             return _named(thing)
         if isinstance(thing, FunctionType):
             return self._function(thing, within)
-        if hasattr(thing, "python_function"):  # a tf.function, whose traces come by use
-            return self.of(thing.python_function, within)
+        for wrapped in ("python_function", "__wrapped__"):  # tf.function, lru_cache: filled by use
+            if hasattr(thing, wrapped):
+                return self.of(getattr(thing, wrapped), within)
         if _is_variable(thing):
             return "variable"
         if callable(getattr(thing, "__array__", None)):
@@ -197,7 +198,8 @@ def _is_told(thing: Any) -> bool:
 
 def _is_variable(thing: Any) -> bool:
     """Whether it is what a metric or a layer counts in."""
-    return hasattr(thing, "assign") and _is_library(type(thing).__module__)
+    package = type(thing).__module__.partition(".")[0]
+    return hasattr(thing, "assign") and package in ("keras", "tensorflow")
 
 
 @cache

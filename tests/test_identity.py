@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,10 @@ def test_use_changes_nothing() -> None:
         made.update_state(y, p)
         made.result()
         assert identity(made) == before, made
+    cached = lru_cache(focal)
+    before = identity(cached)
+    cached(2.0)
+    assert identity(cached) == before != identity(lru_cache(outer))
     traced = tf.function(smoothed)
     before = identity(traced)
     traced(y, p)
@@ -241,7 +245,7 @@ def test_a_function_that_calls_itself_ends() -> None:
 
 def test_another_process_says_the_same() -> None:
     script = (
-        "import json; from functools import partial\n"
+        "import json; from functools import lru_cache, partial\n"
         "from test_identity import Holds, Margin, Table, calls, focal, outer, reduced, weighted\n"
         "from hwsearch.identity import identity\n"
         "print(json.dumps(identity([focal(5), partial(weighted, weight=2), Margin(0.5), "
