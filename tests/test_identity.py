@@ -43,14 +43,14 @@ def weighted(y: Any, p: Any, weight: float) -> Any:
 
 
 class Margin(keras.losses.Loss):  # type: ignore[misc]
-    """A loss whose setting is in no configuration."""
+    """A loss whose settings are in no configuration, and one nobody else's business."""
 
-    def __init__(self, margin: float) -> None:
+    def __init__(self, margin: float, least: float = 0.0) -> None:
         super().__init__()
-        self.margin = margin
+        self.margin, self._least = margin, least
 
     def call(self, y: Any, p: Any) -> Any:
-        return keras.ops.maximum(self.margin - y * p, 0)
+        return keras.ops.maximum(self.margin - y * p, self._least)
 
 
 class Table:
@@ -113,17 +113,6 @@ class Other(Common):
         return value * 3
 
 
-class Private(keras.losses.Loss):  # type: ignore[misc]
-    """A loss whose setting is nobody else's business."""
-
-    def __init__(self, margin: float) -> None:
-        super().__init__()
-        self._margin = margin
-
-    def call(self, y: Any, p: Any) -> Any:
-        return keras.ops.maximum(self._margin - y * p, 0)
-
-
 def test_the_same_twice_is_the_same() -> None:
     for make in (
         lambda: focal(5), lambda: partial(weighted, weight=2), lambda: Margin(0.5),
@@ -152,7 +141,7 @@ def test_settings_make_a_difference_wherever_they_are() -> None:
             (tf.constant([1.0, 2.0]), tf.constant([1.0, 3.0])), (focal(1), focal(2)),
             (Decimal("0.1"), Decimal("0.2")),
         )),
-        (Private(0.1), Private(0.2)),
+        (Margin(0.1, 0.0), Margin(0.1, 0.2)),
     )  # fmt: skip
     for one, other in pairs:
         assert identity(one) != identity(other)

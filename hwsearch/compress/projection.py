@@ -60,7 +60,7 @@ def project(wanted: Ints, worth: Mapping[int, Floats], allowed: Widths) -> Ints:
     hold. Then up: the step that brings most worth and still fits, until none does; where none
     does but several at once do, the fewest. RAM can fall as a group widens, as maps of equal size
     share memory: a DS-CNN with 12 channels a layer and 4 in one took more RAM with 8 there, but
-    not with 12, and lost 8 points more for it.
+    not with 12, and lost 10.2 points instead of 7.9 (one seed).
 
     Args:
         wanted: int64 [groups].

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from hwsearch.candidate import Trained
 from hwsearch.errors import StudyError
+from hwsearch.search.known import NO_METRIC
 from hwsearch.search.loop import Search
 from hwsearch.search.offer import folder
 
@@ -55,7 +56,7 @@ def finished(search: Search, trained: Trained, stopped: Callable[[], bool]) -> T
     result, reason = search.train(job, task.limit_s(job), stopped)
     artefact = None if result is None else result.of(task.precision(leaf))
     if result is None or artefact is None or math.isnan(artefact.score.value):
-        reason = reason or "its metric is NaN"
+        reason = reason or NO_METRIC
         search.known.failed(candidate.number, f"its final training failed: {reason}")
         return restored(search, trained)
     return replace(
